@@ -1,0 +1,499 @@
+"""The hexagon: what the core asks of the world. Each docstring is the contract that the suite in
+`flashsale_core.testing` checks on every adapter.
+
+Common to all: a method may raise `Unavailable` and nothing else on purpose; every effect is
+idempotent by (sale, purchase id); every wait has a deadline of the adapter's own; a cancelled call
+leaves the adapter usable.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from enum import StrEnum
+from typing import Protocol
+
+import attrs
+
+from flashsale_core.errors import Corrupt, Unavailable
+from flashsale_core.events import (
+    Barrier,
+    Channel,
+    Message,
+    OrderEvent,
+    ParkedMessage,
+    ParkedStatus,
+    PurchasesAccepted,
+)
+from flashsale_core.model import (
+    Door,
+    Epoch,
+    EventId,
+    GateRecord,
+    ItemId,
+    Order,
+    OrderStatus,
+    PurchaseId,
+    PurchaseRequest,
+    Sale,
+    SaleId,
+    SaleState,
+    SaleTerms,
+    Source,
+    UserId,
+)
+from flashsale_core.outcomes import GateAnswer, Refused
+
+
+class Clock(Protocol):
+    """Time, handed in so that tests can turn it."""
+
+    def now_ms(self) -> int:
+        """Tell UTC in milliseconds since 1970."""
+
+    def monotonic_ms(self) -> float:
+        """Tell milliseconds of a clock that never steps; only differences mean anything."""
+
+
+# ── the gate ────────────────────────────────────────────────────────────────────────────────────
+
+
+@attrs.frozen(kw_only=True)
+class Claim:
+    """One purchase put before the gate; `refused` is the verdict of the rules on a NEW one."""
+
+    request: PurchaseRequest
+    refused: Refused | None = None
+
+
+@attrs.frozen(kw_only=True)
+class ClaimBatch:
+    """Claims on one sale by one door, with the epoch that the caller believes in.
+
+    `queued` names purchases whose message the broker has confirmed since: marks that ride along.
+    """
+
+    sale_id: SaleId
+    epoch: Epoch
+    door: Door
+    claims: tuple[Claim, ...]
+    queued: tuple[PurchaseId, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class FollowBatch:
+    """The rows that stand, for the gate to follow: ids to sell, and (id, reason) to release."""
+
+    sale_id: SaleId
+    epoch: Epoch
+    sold: tuple[PurchaseId, ...] = ()
+    released: tuple[tuple[PurchaseId, str], ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class GateBooks:
+    """The gate's counts of one sale, in units unless named otherwise.
+
+    Conservation: `initial = available + reserved + outside + queued + sold`.
+    """
+
+    state: SaleState
+    initial: int
+    available: int
+    reserved: int
+    outside: int
+    queued: int
+    sold: int
+    records: int
+    """How many purchases have a record."""
+    users: int
+    """How many users hold units."""
+    journal: int
+    """How many purchases are not final."""
+    oldest_due_ms: int | None = None
+    """When the oldest journal entry falls due, by the gate's clock."""
+
+
+@attrs.frozen(kw_only=True)
+class Overdue:
+    """A journal entry past its due time; it was pushed back as it was handed out."""
+
+    sale_id: SaleId
+    record: GateRecord
+
+
+GateReply = list[GateAnswer | Unavailable]
+"""One answer a claim, in their order; Unavailable(PAUSED or HALTED) where only new units are refused."""
+
+
+class StockGate(Protocol):
+    """Checks and takes units, atomically, for everybody at once.
+
+    A purchase is known by (sale, purchase id) from its first reserve until the sale's books are
+    dropped. Every call carries an epoch; it is refused with Unavailable(NOT_ARMED) unless that
+    epoch is the one armed in the gate's volatile memory. Conservation (`GateBooks`) holds after
+    every call; a gate that finds it broken halts the sale.
+    """
+
+    async def reserve(self, batches: Sequence[ClaimBatch]) -> list[GateReply | Unavailable]:
+        """Judge every claim in order, a batch atomically; answer a batch each, in their order.
+
+        Checks, in this order: armed → duplicate → sale state and time (the gate's own clock) →
+        the rules' verdict → stock → per-user limit. All or nothing per claim. A taken unit stands
+        RESERVED (door HTTP), OUTSIDE or QUEUED (door ACCEPTED, which also lifts R and O to Q).
+        A refusal at the doors OUTSIDE and ACCEPTED burns the id (state ENDED with its reason, so
+        a retry is Replayed); one at HTTP leaves no trace. Same id and other user or quantity:
+        KeyReused. The batch's `queued` marks are taken even when it has no claims.
+
+        Raises Unavailable when the gate is away; `may_have_happened` unless nothing was sent.
+        """
+
+    async def mark_queued(
+        self, sale_id: SaleId, epoch: Epoch, purchase_ids: Sequence[PurchaseId]
+    ) -> None:
+        """Lift R and O to Q: the broker confirmed a message of this epoch. Others are ignored.
+
+        An adapter may keep marks and send them with a later call; a lost mark costs one repeated
+        publish by the sweeper and nothing else. Never raises.
+        """
+
+    async def follow(self, batches: Sequence[FollowBatch]) -> list[int | Unavailable]:
+        """Let the gate follow the rows: sell turns R, O, Q into S; release turns them into X.
+
+        Releasing gives the units back, to the user's limit too; the id stays burned. A release of
+        an unknown id burns it. What is final already stays as it is. Answers, per batch, how many
+        ids did not fit (sold while unknown or ended; released while sold): 0 when books agree.
+        Works while the sale is paused, halted or closed, and under memory pressure.
+        """
+
+    async def find(
+        self, sales: Sequence[tuple[SaleId, Epoch]], purchase_id: PurchaseId
+    ) -> list[GateRecord | Unavailable | None]:
+        """Look one purchase up in several sales in one round trip; None where it is not known."""
+
+    async def overdue(
+        self, sale_id: SaleId, epoch: Epoch, limit: int
+    ) -> list[Overdue] | Unavailable:
+        """Hand out at most `limit` journal entries whose due time has come, oldest first.
+
+        Each is pushed back in the same step (R by its own delay, O and Q doubling), so that two
+        sweepers do not take the same entry.
+        """
+
+    async def books(
+        self, sales: Sequence[tuple[SaleId, Epoch]]
+    ) -> list[GateBooks | Unavailable]:
+        """Read the counts of several sales."""
+
+    async def set_state(
+        self, sale_id: SaleId, epoch: Epoch, state: SaleState
+    ) -> None | Unavailable:
+        """Follow the database's sale state. SETTLED admits nothing new, as CLOSED does."""
+
+    async def begin_load(
+        self, sale_id: SaleId, epoch: Epoch, terms: SaleTerms, state: SaleState
+    ) -> None:
+        """Drop the sale's books and open a load for `epoch`; the sale stays unarmed.
+
+        Raises Unavailable(NOT_ARMED) when a higher epoch is known already.
+        """
+
+    async def load(self, sale_id: SaleId, epoch: Epoch, records: Sequence[GateRecord]) -> None:
+        """Put a chunk of records into an open load. Raises Unavailable(NOT_ARMED) without one."""
+
+    async def arm(self, sale_id: SaleId, epoch: Epoch, expected: GateBooks) -> None:
+        """Set `available`, compare the books with `expected`, and only then arm.
+
+        Raises Unavailable(NOT_ARMED) without an open load, Corrupt("books-differ") on difference.
+        """
+
+    async def drop(self, sale_id: SaleId) -> None:
+        """Forget a settled sale, its records and its arming."""
+
+
+# ── the bus ─────────────────────────────────────────────────────────────────────────────────────
+
+
+@attrs.frozen(kw_only=True)
+class BusFeatures:
+    """What really differs between brokers; the contract suite reads it."""
+
+    has_keys: bool
+    """Messages carry a key of their own."""
+    numbers_messages: bool
+    """The broker numbers messages, so two equal ones differ in `origin`."""
+    accepted_partitions: int
+    """On how many partitions a barrier lands."""
+
+
+@attrs.frozen(kw_only=True)
+class Delivery:
+    """Messages of one partition in order. The next of that partition comes after this one ended.
+
+    `token` is the adapter's own, and means nothing to others.
+    """
+
+    channel: Channel
+    partition: int
+    messages: tuple[Message, ...]
+    token: object = attrs.field(repr=False, eq=False)
+
+
+class Subscription(Protocol):
+    """An open subscription of one channel: every partition in order, partitions side by side."""
+
+    async def take(self) -> Delivery:
+        """Wait for the next delivery; at most one unended delivery per partition exists at a time.
+
+        Raises Unavailable when the broker is away; taking again later goes on.
+        """
+
+    async def acknowledge(self, delivery: Delivery) -> None:
+        """End it as done. After a loss of the partition this has no effect, and does not raise."""
+
+    async def give_back(self, delivery: Delivery) -> None:
+        """End it as not done: the same messages come again, before any later ones."""
+
+    async def lag(self) -> int | None:
+        """Tell how many messages wait, where the broker can say."""
+
+
+class EventBus(Protocol):
+    """Carries facts to whoever must act on them, at least once.
+
+    `publish` returns when the broker has CONFIRMED every fact, durably. Raising Unavailable says
+    nothing about any of them: with `may_have_happened` each may be there.
+    """
+
+    @property
+    def features(self) -> BusFeatures:
+        """Declare what differs."""
+
+    async def publish(self, facts: Sequence[PurchasesAccepted | OrderEvent]) -> None:
+        """Send one message a fact: PurchasesAccepted to ACCEPTED, on its partitions in turn,
+        leaderless ones skipped; order events to ORDERS, keyed by purchase id.
+        """
+
+    async def copy_dead_letter(self, letter: ParkedMessage) -> None:
+        """Copy bytes, key and headers untouched to DEAD_LETTERS, with origin and reason as headers."""
+
+    def subscribe(
+        self, channel: Channel, *, messages_max: int
+    ) -> AbstractAsyncContextManager[Subscription]:
+        """Join the channel's group of consumers; leaving the context leaves the group."""
+
+    async def barrier(self, marker: Barrier) -> int:
+        """Put the marker on EVERY partition of ACCEPTED; return how many there are."""
+
+    async def check(self) -> None:
+        """Raise Unavailable unless the broker answers and the topology has the shape it must."""
+
+
+@attrs.frozen(kw_only=True)
+class Encoded:
+    """A fact as bytes, and how a reader recognises their form."""
+
+    body: bytes
+    content_type: str
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+Decoded = PurchaseRequest | PurchasesAccepted | Barrier | OrderEvent
+
+
+class Codec(Protocol):
+    """Facts to bytes and back. Decoding is total: any bytes give a value or Corrupt, never more."""
+
+    def encode(self, fact: PurchaseRequest | PurchasesAccepted | Barrier | OrderEvent) -> Encoded:
+        """Write in the configured form."""
+
+    async def decode(self, messages: Sequence[Message]) -> list[Decoded | Corrupt]:
+        """Read each; one's fault is not another's.
+
+        Raises Unavailable(REGISTRY_AWAY) when a schema id never seen before must be asked for
+        and the registry is away; known ids never need it.
+        """
+
+
+# ── the database ────────────────────────────────────────────────────────────────────────────────
+
+
+@attrs.frozen(kw_only=True)
+class Decision:
+    """What a batch wants recorded of one purchase. `reason` None: CONFIRMED; else REJECTED."""
+
+    sale_id: SaleId
+    item_id: ItemId
+    purchase_id: PurchaseId
+    user_id: UserId
+    quantity: int
+    source: Source
+    event_id: EventId | None
+    door: Door
+    requested_at_ms: int
+    accepted_at_ms: int
+    reason: str | None = None
+    traceparent: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Standing:
+    """The row that stands for a purchase, whoever wrote it; `is_new` when this call did."""
+
+    sale_id: SaleId
+    purchase_id: PurchaseId
+    status: OrderStatus
+    reason: str | None
+    is_new: bool
+
+
+class OrderRepository(Protocol):
+    """Orders and stock, with the follow-up events in the same transaction."""
+
+    async def record(
+        self, decisions: Sequence[Decision], epochs: Mapping[SaleId, Epoch]
+    ) -> list[Standing]:
+        """Record a batch in ONE transaction and return, a decision each, the row that stands.
+
+        A purchase that has a row keeps it. A new CONFIRMED row takes its units from the sale
+        (`available` → `sold`) and a new row of either status writes its event to the outbox.
+        Locks: orders in ascending (sale, id), outbox, sales in ascending id last.
+
+        Commits only while every sale of `epochs` still has that epoch, else raises StaleEpoch
+        with nothing written. When the database has fewer units than the gate handed out, the
+        gate is proven wrong: what no longer fits stands REJECTED(GATE_DRIFT) and the sale is
+        HALTED in the same transaction. REJECTED(UNKNOWN_ITEM) commits only while the item has no
+        sale, else StaleEpoch.
+        """
+
+    async def find(
+        self, purchase_id: PurchaseId, sale_ids: Sequence[SaleId] | None = None
+    ) -> list[Order]:
+        """Find a purchase's orders, in the named sales or in all."""
+
+    async def standing(
+        self, purchases: Sequence[tuple[SaleId, PurchaseId]]
+    ) -> list[Standing | None]:
+        """Say how each stands, None where there is no row."""
+
+
+@attrs.frozen(kw_only=True)
+class SaleBooks:
+    """All that a gate is loaded from, read in one transaction, records in chunks."""
+
+    sale: Sale
+    records: tuple[GateRecord, ...]
+
+
+class SaleCatalogue(Protocol):
+    """The sales and their terms. One unsettled sale per item."""
+
+    async def current(self) -> list[Sale]:
+        """List the latest sale of every item."""
+
+    async def get(self, sale_id: SaleId) -> Sale | None:
+        """Read one sale."""
+
+    async def create(self, item_id: ItemId, terms: SaleTerms) -> Sale:
+        """Make the item's next sale, or return its unsettled one when the terms are the same.
+
+        A new one has epoch 1, armed_epoch 0, state OPEN. Raises Conflict("other-terms") when the
+        unsettled one has other terms. Takes the advisory lock of the item (`record`).
+        """
+
+    async def change_state(
+        self, sale_id: SaleId, to: SaleState, *, expected: Sequence[SaleState]
+    ) -> Sale:
+        """Move a sale to another state, by a conditional update; the same state is a no-op.
+
+        Raises Conflict("wrong-state") from a state that is not expected, Conflict("unknown-sale").
+        """
+
+    async def raise_epoch(self, sale_id: SaleId) -> Sale:
+        """Begin the next life of the sale's gate."""
+
+    async def books(self, sale_id: SaleId) -> SaleBooks:
+        """Lock the sale's row, set `armed_epoch = epoch`, read it all in the same transaction.
+
+        CONFIRMED rows come as S, REJECTED as X with their reason, except GATE_DRIFT; parked
+        messages that hold a unit as Q.
+        """
+
+
+class Outbox(Protocol):
+    """Facts written in the transaction that made them true, waiting to be told."""
+
+    async def relay(
+        self, publish: Callable[[Sequence[OrderEvent]], Awaitable[None]], limit: int
+    ) -> int:
+        """Claim up to `limit` facts, hand them to `publish`, delete them when it returned.
+
+        Side by side, two relays take different facts. When `publish` raises, all stay, and it
+        raises on. Returns how many were told.
+        """
+
+    async def backlog(self) -> int:
+        """Count the facts that wait."""
+
+
+class ParkedMessages(Protocol):
+    """Messages that were consumed and are not done. A table, so it can be listed and worked with."""
+
+    async def park(self, messages: Sequence[ParkedMessage]) -> list[bool]:
+        """Store each, once per origin and purchase id; answer which ones are new."""
+
+    async def claim_due(self, limit: int, lease_ms: int) -> list[ParkedMessage]:
+        """Take WAITING and RETRYING messages whose time has come; nobody else gets them for `lease_ms`."""
+
+    async def resolve(
+        self, parked_id: int, status: ParkedStatus, *, reason: str = "", retry_in_ms: int = 0
+    ) -> None:
+        """Say what became of a claimed one: REPLAYED ends it, WAITING and RETRYING try again later.
+
+        RETRYING counts an attempt; WAITING does not.
+        """
+
+    async def counts(self) -> Mapping[ParkedStatus, int]:
+        """Count by status."""
+
+    async def of_purchases(
+        self, purchase_ids: Sequence[PurchaseId]
+    ) -> list[ParkedMessage]:
+        """Find what is parked (WAITING, RETRYING, DEAD) of these purchases."""
+
+    async def holding(self, sale_id: SaleId) -> int:
+        """Count the parked messages of a sale that hold a unit or wait for one."""
+
+
+# ── watching ────────────────────────────────────────────────────────────────────────────────────
+
+
+class Alarm(StrEnum):
+    """What a person must look at."""
+
+    GATE_DRIFT = "gate-drift"
+    GATE_MISFIT = "gate-misfit"
+    KEY_REUSED_ON_ACCEPTED = "key-reused-on-accepted"
+    UNIT_PARKED = "unit-parked"
+    OUTSIDE_OVERDUE = "outside-overdue"
+    DEPENDENCY_DOWN = "dependency-down"
+
+
+class Observer(Protocol):
+    """Told what happened, for metrics and logs. Must be cheap and never raise."""
+
+    def answered(self, door: Door, outcome: str, purchase_id: PurchaseId | None) -> None:
+        """One purchase got one answer (`accepted`, `sold-out`, …)."""
+
+    def recorded(self, standing: Standing) -> None:
+        """A new row stands."""
+
+    def parked(self, message: ParkedMessage) -> None:
+        """A message was set aside."""
+
+    def republished(self, count: int) -> None:
+        """The sweeper published overdue purchases again."""
+
+    def batch(self, stage: str, size: int, seconds: float) -> None:
+        """One batch went through a stage (`fulfil`, `relay`, …)."""
+
+    def alarm(self, alarm: Alarm, **facts: str | int) -> None:
+        """Something a person must look at."""
