@@ -190,19 +190,22 @@ class StockGate(Protocol):
 
     async def begin_load(
         self, sale_id: SaleId, epoch: Epoch, terms: SaleTerms, state: SaleState
-    ) -> None:
-        """Drop the sale's books and open a load for `epoch`; the sale stays unarmed.
+    ) -> str | None:
+        """Drop the sale's books and open a load for `epoch`; answer the load's token.
 
-        Raises Unavailable(NOT_ARMED) when a higher epoch is known already.
+        The sale is unarmed from here on. A later `begin_load` takes the load over: the older
+        token is then refused. None, and nothing dropped, when this very epoch is armed already.
+        Raises Unavailable(NOT_ARMED) when a higher epoch is armed or being loaded.
         """
 
-    async def load(self, sale_id: SaleId, epoch: Epoch, records: Sequence[GateRecord]) -> None:
-        """Put a chunk of records into an open load. Raises Unavailable(NOT_ARMED) without one."""
+    async def load(self, sale_id: SaleId, token: str, records: Sequence[GateRecord]) -> None:
+        """Put a chunk of records into an open load; raises Unavailable(NOT_ARMED) without it."""
 
-    async def arm(self, sale_id: SaleId, epoch: Epoch, expected: GateBooks) -> None:
+    async def arm(self, sale_id: SaleId, token: str, expected: GateBooks) -> None:
         """Set `available`, compare the books with `expected`, and only then arm.
 
-        Raises Unavailable(NOT_ARMED) without an open load, Corrupt("books-differ") on difference.
+        Compares units by state, records, users and journal. Raises Unavailable(NOT_ARMED)
+        without the open load, Corrupt("books-differ") on a difference; the sale stays unarmed.
         """
 
     async def drop(self, sale_id: SaleId) -> None:
@@ -353,7 +356,7 @@ class OrderRepository(Protocol):
     ) -> list[Standing]:
         """Record a batch in ONE transaction and return, a decision each, the row that stands.
 
-        A purchase that has a row keeps it. A new CONFIRMED row takes its units from the sale
+        `decisions` names a purchase at most once. A purchase that has a row keeps it. A new CONFIRMED row takes its units from the sale
         (`available` → `sold`) and a new row of either status writes its event to the outbox.
         Locks: orders in ascending (sale, id), outbox, sales in ascending id last.
 
@@ -413,8 +416,8 @@ class SaleCatalogue(Protocol):
     async def books(self, sale_id: SaleId) -> SaleBooks:
         """Lock the sale's row, set `armed_epoch = epoch`, read it all in the same transaction.
 
-        CONFIRMED rows come as S, REJECTED as X with their reason, except GATE_DRIFT; parked
-        messages that hold a unit as Q.
+        CONFIRMED rows come as S, REJECTED as X with their reason; parked messages that hold a
+        unit as Q.
         """
 
 
