@@ -28,6 +28,12 @@ class Channel(StrEnum):
     """Copies, for other tools, of messages that can never succeed."""
 
 
+ORIGIN_HEADER = "flashsale-origin"
+"""On a dead letter's copy, with every broker: the `origin` of the message, UTF-8."""
+REASON_HEADER = "flashsale-reason"
+"""On a dead letter's copy, with every broker: the reason's code, UTF-8."""
+
+
 @attrs.frozen(kw_only=True)
 class PurchaseAccepted:
     """Units were taken for this purchase; it must end as an order."""

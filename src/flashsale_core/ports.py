@@ -178,9 +178,7 @@ class StockGate(Protocol):
         sweepers do not take the same entry.
         """
 
-    async def books(
-        self, sales: Sequence[tuple[SaleId, Epoch]]
-    ) -> list[GateBooks | Unavailable]:
+    async def books(self, sales: Sequence[tuple[SaleId, Epoch]]) -> list[GateBooks | Unavailable]:
         """Read the counts of several sales."""
 
     async def set_state(
@@ -225,6 +223,10 @@ class BusFeatures:
     """The broker numbers messages, so two equal ones differ in `origin`."""
     accepted_partitions: int
     """On how many partitions a barrier lands."""
+    carries_null_bodies: bool = True
+    """A body may be absent; where it cannot, an absent one arrives empty."""
+    confirms_after_acknowledge: bool = False
+    """`publish` to ACCEPTED returns only after a subscriber acknowledged the fact's delivery."""
 
 
 @attrs.frozen(kw_only=True)
@@ -457,9 +459,7 @@ class ParkedMessages(Protocol):
     async def counts(self) -> Mapping[ParkedStatus, int]:
         """Count by status."""
 
-    async def of_purchases(
-        self, purchase_ids: Sequence[PurchaseId]
-    ) -> list[ParkedMessage]:
+    async def of_purchases(self, purchase_ids: Sequence[PurchaseId]) -> list[ParkedMessage]:
         """Find what is parked (WAITING, RETRYING, DEAD) of these purchases."""
 
     async def holding(self, sale_id: SaleId) -> int:
