@@ -1,11 +1,11 @@
 """Broken machinery, as exceptions. A business answer is never one: see `outcomes`.
 
-    FlashsaleError
-    ├── Unavailable       try later; says whether the attempt may have taken effect
-    ├── Corrupt           never will work: the bytes or the content are wrong
-    │   └── Invalid       a well-formed message whose content breaks a rule, field by field
-    ├── StaleEpoch        the sale's gate began another life meanwhile; begin the batch again
-    └── Conflict          an operator's command does not fit the sale's present state
+FlashsaleError
+├── Unavailable       try later; says whether the attempt may have taken effect
+├── Corrupt           never will work: the bytes or the content are wrong
+│   └── Invalid       a well-formed message whose content breaks a rule, field by field
+├── StaleEpoch        the sale's gate began another life meanwhile; begin the batch again
+└── Conflict          an operator's command does not fit the sale's present state
 """
 
 from collections.abc import Sequence

@@ -197,7 +197,10 @@ class StockGate(Protocol):
         """
 
     async def load(self, sale_id: SaleId, token: str, records: Sequence[GateRecord]) -> None:
-        """Put a chunk of records into an open load; raises Unavailable(NOT_ARMED) without it."""
+        """Put a chunk of records into an open load, under the load's epoch, whatever theirs was.
+
+        Raises Unavailable(NOT_ARMED) without the open load.
+        """
 
     async def arm(self, sale_id: SaleId, token: str, expected: GateBooks) -> None:
         """Set `available`, compare the books with `expected`, and only then arm.

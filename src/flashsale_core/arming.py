@@ -1,0 +1,62 @@
+"""How a sale's gate comes to life: from the database's books alone, compared before it may sell."""
+
+from collections import Counter
+
+from flashsale_core.model import GateRecord, PurchaseState, Sale, SaleId
+from flashsale_core.ports import GateBooks, SaleBooks, SaleCatalogue, StockGate
+
+LOAD_CHUNK = 1_000
+"""Records put into the gate by one call: short enough that a single-threaded gate stays quick."""
+
+
+def expected_books(books: SaleBooks) -> GateBooks:
+    """Work out what the gate must hold after the load; `available` may be ≤ 0: sold out."""
+    units: Counter[PurchaseState] = Counter()
+    for record in books.records:
+        units[record.state] += record.quantity
+    holding = [record for record in books.records if record.state is not PurchaseState.ENDED]
+    queued = [record for record in holding if record.state is PurchaseState.QUEUED]
+    initial = books.sale.terms.units
+    return GateBooks(
+        state=books.sale.state,
+        initial=initial,
+        available=initial - units[PurchaseState.SOLD] - units[PurchaseState.QUEUED],
+        reserved=0,
+        outside=0,
+        queued=units[PurchaseState.QUEUED],
+        sold=units[PurchaseState.SOLD],
+        records=len(books.records),
+        users=len({record.user_id for record in holding}),
+        journal=len(queued),
+    )
+
+
+async def arm_from_database(catalogue: SaleCatalogue, gate: StockGate, sale_id: SaleId) -> Sale:
+    """Load the sale's gate from its rows and arm it; harmless when it is armed already.
+
+    Reading the books sets `armed_epoch`, so from here on only this epoch's promises count.
+    Raises Unavailable, or Corrupt("books-differ") when the gate did not take what it was given.
+    """
+    books = await catalogue.books(sale_id)
+    sale = books.sale
+    token = await gate.begin_load(sale_id, sale.epoch, sale.terms, sale.state)
+    if token is None:
+        return sale
+    for chunk in _chunks(books.records):
+        await gate.load(sale_id, token, chunk)
+    await gate.arm(sale_id, token, expected_books(books))
+    return sale
+
+
+def _chunks(records: tuple[GateRecord, ...]) -> list[tuple[GateRecord, ...]]:
+    return [records[at : at + LOAD_CHUNK] for at in range(0, len(records), LOAD_CHUNK)]
+
+
+async def rebuild_stopped(catalogue: SaleCatalogue, gate: StockGate, sale_id: SaleId) -> Sale:
+    """Begin another life of a sale's gate, while nobody else is at work.
+
+    The caller guarantees that no process serves the sale and that nothing waits on the ACCEPTED
+    channel: every promise is then in the database.
+    """
+    await catalogue.raise_epoch(sale_id)
+    return await arm_from_database(catalogue, gate, sale_id)

@@ -1,0 +1,374 @@
+"""The cold path: from messages to rows, safe to run twice.
+
+One batch goes decode → gate → ONE transaction → the gate follows the rows. Whatever breaks in
+between, the same messages come again and change nothing that stands.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import assert_never
+
+import attrs
+
+from flashsale_core.board import SaleBoard
+from flashsale_core.errors import Corrupt, StaleEpoch, Unavailable, Why
+from flashsale_core.events import (
+    Barrier,
+    Channel,
+    Message,
+    OrderEvent,
+    ParkedMessage,
+    ParkedStatus,
+    PurchaseAccepted,
+    PurchasesAccepted,
+)
+from flashsale_core.model import (
+    Door,
+    Epoch,
+    ItemId,
+    OrderStatus,
+    PurchaseRequest,
+    PurchaseState,
+    Reason,
+    Sale,
+    SaleId,
+    SaleState,
+    sale_id_of,
+)
+from flashsale_core.outcomes import (
+    Closed,
+    GateAnswer,
+    KeyReused,
+    LimitReached,
+    NotOpen,
+    Refused,
+    Replayed,
+    Reserved,
+    SoldOut,
+    reason_of,
+)
+from flashsale_core.ports import (
+    Alarm,
+    Claim,
+    ClaimBatch,
+    Codec,
+    Decision,
+    FollowBatch,
+    Observer,
+    OrderRepository,
+    Standing,
+    StockGate,
+)
+from flashsale_core.validation import PurchaseRule, verdict
+
+
+@attrs.frozen(kw_only=True)
+class _Asked:
+    """One purchase of a batch: which message brought it, for which sale, by which door."""
+
+    at: int
+    sale_id: SaleId
+    door: Door
+    request: PurchaseRequest
+    accepted: PurchaseAccepted | None = None
+    """The promise that the message carries; None at the outside door."""
+    epoch: Epoch = Epoch(0)
+    """The epoch that the message carries."""
+
+
+@attrs.define(kw_only=True)
+class _Work:
+    """What one batch has come to: what to record, what to follow, what is left over."""
+
+    left: list[list[ParkedMessage]]
+    decisions: dict[tuple[SaleId, str], Decision] = attrs.field(factory=dict)
+    epochs: dict[SaleId, Epoch] = attrs.field(factory=dict)
+    sales: dict[SaleId, Sale] = attrs.field(factory=dict)
+    unarmed: set[SaleId] = attrs.field(factory=set)
+
+
+class Fulfilment:
+    """Makes orders of messages."""
+
+    def __init__(
+        self,
+        *,
+        board: SaleBoard,
+        gate: StockGate,
+        orders: OrderRepository,
+        codec: Codec,
+        observer: Observer,
+        rules: Sequence[PurchaseRule] = (),
+    ) -> None:
+        """Take the ports; one call at a time per partition is the caller's duty."""
+        self._board = board
+        self._gate = gate
+        self._orders = orders
+        self._codec = codec
+        self._observer = observer
+        self._rules = tuple(rules)
+
+    async def process(
+        self, messages: Sequence[Message], *, were_parked: bool = False
+    ) -> list[list[ParkedMessage]]:
+        """Bring every message as far as it can get; answer, per message, what must be set aside.
+
+        An empty list: done, and durable. Nothing is parked or acknowledged here. Raises
+        Unavailable or StaleEpoch when the whole batch must come again.
+        """
+        work = _Work(left=[[] for _ in messages])
+        asked: list[_Asked] = []
+        for at, value in enumerate(await self._codec.decode(messages)):
+            match value:
+                case Corrupt():
+                    work.left[at].append(_dead(messages[at], value))
+                case PurchaseRequest():
+                    asked += await self._from_outside(work, at, value)
+                case PurchasesAccepted():
+                    asked += await self._from_accepted(work, messages[at], at, value, were_parked)
+                case Barrier() | OrderEvent():
+                    wrong = Corrupt(
+                        "unexpected-type", f"{type(value).__name__} is not for a worker"
+                    )
+                    work.left[at].append(_dead(messages[at], wrong))
+                case _:
+                    assert_never(value)
+        await self._judge(work, messages, asked)
+        if work.decisions:
+            standings = await self._orders.record(list(work.decisions.values()), work.epochs)
+            await self._follow(work, standings)
+        return work.left
+
+    async def _from_outside(self, work: _Work, at: int, request: PurchaseRequest) -> list[_Asked]:
+        sale = await self._board.of_item(request.item_id)
+        if sale is not None:
+            work.sales[sale.sale_id] = sale
+            return [_Asked(at=at, sale_id=sale.sale_id, door=Door.OUTSIDE, request=request)]
+        nowhere = _Asked(
+            at=at, sale_id=sale_id_of(request.item_id, 0), door=Door.OUTSIDE, request=request
+        )
+        _decide(work, nowhere, Reason.UNKNOWN_ITEM.value)
+        return []
+
+    async def _from_accepted(
+        self,
+        work: _Work,
+        message: Message,
+        at: int,
+        fact: PurchasesAccepted,
+        was_parked: bool,  # noqa: FBT001 - private, and named at its only call
+    ) -> list[_Asked]:
+        sale = await self._board.of_id(fact.sale_id)
+        if sale is None:
+            unknown = Corrupt("unknown-sale", f"no sale {fact.sale_id} was ever made")
+            work.left[at].append(_dead(message, unknown, holds_unit=True))
+            return []
+        work.sales[sale.sale_id] = sale
+        proves_queued = fact.epoch == sale.epoch and not was_parked
+        return [
+            _Asked(
+                at=at,
+                sale_id=sale.sale_id,
+                door=Door.ACCEPTED if proves_queued else Door.OUTSIDE,
+                request=_request_of(accepted, sale.item_id),
+                accepted=accepted,
+                epoch=fact.epoch,
+            )
+            for accepted in fact.purchases
+        ]
+
+    async def _judge(
+        self, work: _Work, messages: Sequence[Message], asked: Sequence[_Asked]
+    ) -> None:
+        """Put every purchase before the gate, one call for all, and decide by its answers."""
+        groups: dict[tuple[SaleId, Door], list[_Asked]] = {}
+        for one in asked:
+            groups.setdefault((one.sale_id, one.door), []).append(one)
+        if not groups:
+            return
+        batches = [
+            self._batch(work.sales[sale_id], door, group)
+            for (sale_id, door), group in groups.items()
+        ]
+        replies = await self._gate.reserve(batches)
+        for ((sale_id, _), group), reply in zip(groups.items(), replies, strict=True):
+            sale = work.sales[sale_id]
+            if isinstance(reply, Unavailable):
+                await self._unarmed(work, sale, messages, group, reply)
+                continue
+            work.epochs[sale.sale_id] = sale.epoch
+            for one, answer in zip(group, reply, strict=True):
+                self._decide_by(work, messages, one, answer)
+
+    def _batch(self, sale: Sale, door: Door, group: Sequence[_Asked]) -> ClaimBatch:
+        return ClaimBatch(
+            sale_id=sale.sale_id,
+            epoch=sale.epoch,
+            door=door,
+            claims=tuple(
+                Claim(request=one.request, refused=self._verdict(one, sale)) for one in group
+            ),
+        )
+
+    def _verdict(self, one: _Asked, sale: Sale) -> Refused | None:
+        """Ask the rules at the outside door only: what was promised is not judged again."""
+        if one.accepted is not None or not self._rules:
+            return None
+        return verdict(self._rules, one.request, sale.terms)
+
+    def _decide_by(
+        self,
+        work: _Work,
+        messages: Sequence[Message],
+        one: _Asked,
+        answer: GateAnswer | Unavailable,
+    ) -> None:
+        match answer:
+            case Replayed(record=record) if record.state is PurchaseState.ENDED:
+                _decide(work, one, record.reason or Reason.CLOSED.value)
+            case Reserved(record=record) | Replayed(record=record):
+                _decide(work, one, None, record.accepted_at_ms)
+            case SoldOut() | LimitReached() | NotOpen() | Closed() | Refused():
+                _decide(work, one, reason_of(answer))
+            case KeyReused():
+                work.left[one.at].append(self._reused(messages[one.at], one))
+            case Unavailable():
+                work.left[one.at].append(self._waiting(messages[one.at], one, answer))
+            case _:
+                assert_never(answer)
+
+    def _reused(self, message: Message, one: _Asked) -> ParkedMessage:
+        if one.accepted is not None:
+            self._observer.alarm(
+                Alarm.KEY_REUSED_ON_ACCEPTED,
+                sale_id=one.sale_id,
+                purchase_id=one.request.purchase_id,
+            )
+        wrong = Corrupt("key-reused", "the purchase id was used before with other content")
+        return _dead(self._alone(message, one), wrong, one)
+
+    def _waiting(self, message: Message, one: _Asked, away: Unavailable) -> ParkedMessage:
+        return ParkedMessage(
+            message=self._alone(message, one),
+            status=ParkedStatus.WAITING,
+            reason=away.why.value,
+            detail=away.detail,
+            sale_id=one.sale_id,
+            purchase_id=one.request.purchase_id,
+        )
+
+    def _alone(self, message: Message, one: _Asked) -> Message:
+        """Cut a message of many purchases down to the one that is set aside."""
+        if one.accepted is None:
+            return message
+        fact = PurchasesAccepted(sale_id=one.sale_id, epoch=one.epoch, purchases=(one.accepted,))
+        encoded = self._codec.encode(fact)
+        return attrs.evolve(message, body=encoded.body, content_type=encoded.content_type)
+
+    async def _unarmed(
+        self,
+        work: _Work,
+        sale: Sale,
+        messages: Sequence[Message],
+        group: Sequence[_Asked],
+        away: Unavailable,
+    ) -> None:
+        """Decide without the gate, which does not know the sale under this epoch."""
+        now = await self._board.again(sale)
+        if now.epoch != sale.epoch:
+            raise StaleEpoch(f"{sale.sale_id}: epoch {now.epoch}, not {sale.epoch}")
+        for one in group:
+            if one.accepted is not None and one.epoch == now.armed_epoch:
+                # A promise of the last armed life: PostgreSQL alone arbitrates it, and the
+                # rebuild reads the row, so nothing follows.
+                work.epochs[sale.sale_id] = sale.epoch
+                work.unarmed.add(sale.sale_id)
+                _decide(work, one, None)
+            elif one.accepted is None and now.state is SaleState.SETTLED:
+                _decide(work, one, Reason.CLOSED.value)
+            else:
+                work.left[one.at].append(self._waiting(messages[one.at], one, away))
+
+    async def _follow(self, work: _Work, standings: Iterable[Standing]) -> None:
+        """Let the gate follow the rows that STAND, whoever wrote them; never its own answers."""
+        rows_by_sale: dict[SaleId, list[Standing]] = {}
+        for standing in standings:
+            if standing.is_new:
+                self._observer.recorded(standing)
+            if standing.sale_id in work.epochs and standing.sale_id not in work.unarmed:
+                rows_by_sale.setdefault(standing.sale_id, []).append(standing)
+        batches = []
+        for sale_id, rows in rows_by_sale.items():
+            epoch = work.epochs[sale_id]
+            if any(row.is_new and row.reason == Reason.GATE_DRIFT for row in rows):
+                self._observer.alarm(Alarm.GATE_DRIFT, sale_id=sale_id)
+                await self._gate.set_state(sale_id, epoch, SaleState.HALTED)
+            batches.append(follow_batch(sale_id, epoch, rows))
+        for batch, misfits in zip(batches, await self._gate.follow(batches), strict=True):
+            if isinstance(misfits, Unavailable):
+                continue  # Unarmed meanwhile: the rebuild reads the rows.
+            if misfits:
+                self._observer.alarm(Alarm.GATE_MISFIT, sale_id=batch.sale_id, purchases=misfits)
+
+
+def follow_batch(sale_id: SaleId, epoch: Epoch, rows: Iterable[Standing]) -> FollowBatch:
+    """Say what the gate must do so that it agrees with these rows of one sale.
+
+    What stands REJECTED(GATE_DRIFT) stays held: only a rebuild may trust those units again.
+    """
+    rows = [row for row in rows if row.reason != Reason.GATE_DRIFT]
+    return FollowBatch(
+        sale_id=sale_id,
+        epoch=epoch,
+        sold=tuple(r.purchase_id for r in rows if r.status is OrderStatus.CONFIRMED),
+        released=tuple(
+            (r.purchase_id, r.reason or "") for r in rows if r.status is OrderStatus.REJECTED
+        ),
+    )
+
+
+def _request_of(accepted: PurchaseAccepted, item_id: ItemId) -> PurchaseRequest:
+    return PurchaseRequest(
+        purchase_id=accepted.purchase_id,
+        user_id=accepted.user_id,
+        item_id=item_id,
+        quantity=accepted.quantity,
+        requested_at_ms=accepted.requested_at_ms,
+        source=accepted.source,
+        event_id=accepted.event_id,
+        payment_token=accepted.payment_token,
+        traceparent=accepted.traceparent,
+    )
+
+
+def _decide(work: _Work, one: _Asked, reason: str | None, accepted_at_ms: int = 0) -> None:
+    request, promised = one.request, one.accepted
+    decision = Decision(
+        sale_id=one.sale_id,
+        item_id=request.item_id,
+        purchase_id=request.purchase_id,
+        user_id=request.user_id,
+        quantity=request.quantity,
+        source=request.source,
+        event_id=request.event_id,
+        door=Door.HTTP if promised is not None else Door.OUTSIDE,
+        requested_at_ms=request.requested_at_ms,
+        accepted_at_ms=promised.accepted_at_ms if promised is not None else accepted_at_ms,
+        reason=reason,
+        traceparent=request.traceparent,
+    )
+    # The first of a batch decides: the gate answered the later ones as its replays.
+    work.decisions.setdefault((one.sale_id, request.purchase_id), decision)
+
+
+def _dead(
+    message: Message, wrong: Corrupt, one: _Asked | None = None, *, holds_unit: bool = False
+) -> ParkedMessage:
+    return ParkedMessage(
+        message=message,
+        status=ParkedStatus.DEAD,
+        reason=wrong.code,
+        detail=wrong.detail,
+        sale_id=one.sale_id if one is not None else None,
+        purchase_id=one.request.purchase_id if one is not None else None,
+        holds_unit=holds_unit,
+    )

@@ -1,0 +1,114 @@
+"""Messages that are not done: set aside in a table, and taken up again when their time comes."""
+
+from collections.abc import Sequence
+
+from flashsale_core.errors import StaleEpoch, Unavailable
+from flashsale_core.events import Message, ParkedMessage, ParkedStatus
+from flashsale_core.fulfilment import Fulfilment
+from flashsale_core.ports import Alarm, EventBus, Observer, ParkedMessages
+from flashsale_core.retry import UNKNOWN_ATTEMPTS_MAX, UNKNOWN_DELAYS_MS
+
+FEED_MAX = 100
+"""Parked messages taken up in one go: small beside a delivery, so they never hold one up long."""
+FEED_LEASE_MS = 60_000
+"""A feeder that died gives its messages free after this."""
+WAITING_RETRY_MS = 1_000
+"""A message whose sale is still not sellable is looked at again after this; no attempt counts."""
+
+
+class Parking:
+    """Fulfils deliveries, and keeps what they leave over until it is done or dead."""
+
+    def __init__(
+        self,
+        *,
+        fulfilment: Fulfilment,
+        parked: ParkedMessages,
+        bus: EventBus,
+        observer: Observer,
+    ) -> None:
+        """Take the use case and the ports that it leaves its remainders to."""
+        self._fulfilment = fulfilment
+        self._parked = parked
+        self._bus = bus
+        self._observer = observer
+
+    async def deliver(self, messages: Sequence[Message]) -> None:
+        """Fulfil a delivery; when it returns, everything is durable and it may be acknowledged.
+
+        A failure of unknown cause is narrowed down by halves until one message is left, which is
+        parked RETRYING while its neighbours go on. Raises Unavailable or StaleEpoch.
+        """
+        try:
+            left = await self._fulfilment.process(messages)
+        except (Unavailable, StaleEpoch):
+            raise
+        except Exception as unknown:  # noqa: BLE001 - the class of failures nobody foresaw
+            if len(messages) == 1:
+                await self._set_aside([_retrying(messages[0], unknown)])
+                return
+            half = len(messages) // 2
+            await self.deliver(messages[:half])
+            await self.deliver(messages[half:])
+        else:
+            await self._set_aside([parked for of_one in left for parked in of_one])
+
+    async def _set_aside(self, left: Sequence[ParkedMessage]) -> None:
+        """Write the table before the copy for other tools, and both before the acknowledgement."""
+        if not left:
+            return
+        news = await self._parked.park(left)
+        for message, is_new in zip(left, news, strict=True):
+            if message.status is ParkedStatus.DEAD:
+                await self._bus.copy_dead_letter(message)
+            if is_new:
+                self._tell(message)
+
+    def _tell(self, message: ParkedMessage) -> None:
+        self._observer.parked(message)
+        if message.holds_unit:
+            self._observer.alarm(Alarm.UNIT_PARKED, origin=message.message.origin)
+
+    async def feed(self) -> int:
+        """Take up what is due, through the normal gate; answer how many were looked at."""
+        due = await self._parked.claim_due(FEED_MAX, FEED_LEASE_MS)
+        for one in due:
+            await self._feed_one(one)
+        return len(due)
+
+    async def _feed_one(self, one: ParkedMessage) -> None:
+        parked_id = one.parked_id
+        if parked_id is None:
+            raise AssertionError("a claimed message has an id")  # noqa: EM101, TRY003
+        try:
+            [left] = await self._fulfilment.process([one.message], were_parked=True)
+        except (Unavailable, StaleEpoch):
+            raise
+        except Exception as unknown:  # noqa: BLE001 - the class of failures nobody foresaw
+            left = [_retrying(one.message, unknown)]
+        if not left:
+            await self._parked.resolve(parked_id, ParkedStatus.REPLAYED)
+            return
+        status, attempts = left[0].status, one.attempts + 1
+        if status is ParkedStatus.RETRYING and attempts >= UNKNOWN_ATTEMPTS_MAX:
+            status = ParkedStatus.DEAD
+        if status is ParkedStatus.DEAD:
+            await self._bus.copy_dead_letter(left[0])
+            self._tell(left[0])
+        retrying = status is ParkedStatus.RETRYING
+        delay_ms = (
+            UNKNOWN_DELAYS_MS[min(attempts, len(UNKNOWN_DELAYS_MS)) - 1]
+            if retrying
+            else WAITING_RETRY_MS
+        )
+        await self._parked.resolve(parked_id, status, reason=left[0].reason, retry_in_ms=delay_ms)
+
+
+def _retrying(message: Message, unknown: Exception) -> ParkedMessage:
+    return ParkedMessage(
+        message=message,
+        status=ParkedStatus.RETRYING,
+        reason=type(unknown).__name__,
+        detail=str(unknown)[:500],
+        attempts=1,
+    )

@@ -1,0 +1,134 @@
+"""The hot path: what happens between a buyer's request and the answer."""
+
+from collections.abc import Sequence
+from typing import assert_never
+
+from flashsale_core.board import SaleBoard
+from flashsale_core.errors import Unavailable, Why
+from flashsale_core.events import PurchaseAccepted, PurchasesAccepted
+from flashsale_core.idempotency import Replay, replay_of
+from flashsale_core.model import Door, GateRecord, PurchaseRequest, PurchaseState, Sale, SaleState
+from flashsale_core.outcomes import (
+    Accepted,
+    BuyAnswer,
+    Closed,
+    Ended,
+    GateAnswer,
+    KeyReused,
+    LimitReached,
+    NotOpen,
+    OutcomeUnknown,
+    Refused,
+    Replayed,
+    Reserved,
+    SoldOut,
+    UnknownItem,
+)
+from flashsale_core.ports import Claim, ClaimBatch, Clock, EventBus, StockGate
+from flashsale_core.validation import PurchaseRule, verdict
+
+PROMISE_MS = 800
+"""A promise may be given only while less than this has passed since before the gate was asked.
+
+A constant that all processes share: a rebuild of the gate waits it out before it reads the books."""
+
+
+class PurchaseDesk:
+    """Takes one purchase: gate, then bus, then the promise."""
+
+    def __init__(
+        self,
+        *,
+        board: SaleBoard,
+        gate: StockGate,
+        bus: EventBus,
+        clock: Clock,
+        rules: Sequence[PurchaseRule] = (),
+    ) -> None:
+        """Take the ports; concurrent calls are expected, and batched by whoever stands behind them."""
+        self._board = board
+        self._gate = gate
+        self._bus = bus
+        self._clock = clock
+        self._rules = tuple(rules)
+
+    async def buy(self, request: PurchaseRequest) -> BuyAnswer:
+        """Answer one request; safe to repeat with the same purchase id, whatever came before.
+
+        Raises Unavailable when nothing was taken, and answers OutcomeUnknown when that is unsure.
+        """
+        sale = self._board.seen(request.item_id) or await self._board.of_item(request.item_id)
+        if sale is None:
+            return UnknownItem(item_id=request.item_id)
+        started_ms = self._clock.monotonic_ms()
+        try:
+            answer = await self._ask_gate(sale, request)
+        except Unavailable as away:
+            if away.may_have_happened:
+                return OutcomeUnknown(purchase_id=request.purchase_id)
+            if away.why is Why.NOT_ARMED and sale.state is SaleState.SETTLED:
+                return Closed()
+            if away.why is Why.NOT_ARMED:
+                self._board.doubt()
+            raise
+        match answer:
+            case Reserved(record=record):
+                return await self._promise(sale, record, started_ms)
+            case Replayed(record=record):
+                return await self._resume(sale, record, started_ms)
+            case SoldOut() | LimitReached() | NotOpen() | Closed() | Refused() | KeyReused():
+                return answer
+        assert_never(answer)
+
+    async def _ask_gate(self, sale: Sale, request: PurchaseRequest) -> GateAnswer:
+        refused = verdict(self._rules, request, sale.terms) if self._rules else None
+        claims = (Claim(request=request, refused=refused),)
+        batch = ClaimBatch(sale_id=sale.sale_id, epoch=sale.epoch, door=Door.HTTP, claims=claims)
+        [reply] = await self._gate.reserve((batch,))
+        answer = reply if isinstance(reply, Unavailable) else reply[0]
+        if isinstance(answer, Unavailable):
+            raise answer
+        return answer
+
+    async def _resume(self, sale: Sale, record: GateRecord, started_ms: float) -> BuyAnswer:
+        match replay_of(record.state):
+            case Replay.PUBLISH:
+                return await self._promise(sale, record, started_ms)
+            case Replay.ANSWER:
+                return Accepted(
+                    purchase_id=record.purchase_id,
+                    sale_id=sale.sale_id,
+                    epoch=sale.epoch,
+                    is_sold=record.state is PurchaseState.SOLD,
+                )
+            case Replay.ENDED:
+                return Ended(purchase_id=record.purchase_id, reason=record.reason or "")
+
+    async def _promise(self, sale: Sale, record: GateRecord, started_ms: float) -> BuyAnswer:
+        """Publish and wait for the confirm. A failure leaves the journal entry to the sweeper."""
+        fact = PurchasesAccepted(
+            sale_id=sale.sale_id, epoch=sale.epoch, purchases=(accepted_of(record),)
+        )
+        try:
+            await self._bus.publish((fact,))
+        except Unavailable:
+            return OutcomeUnknown(purchase_id=record.purchase_id)
+        await self._gate.mark_queued(sale.sale_id, sale.epoch, (record.purchase_id,))
+        if self._clock.monotonic_ms() - started_ms >= PROMISE_MS:
+            return OutcomeUnknown(purchase_id=record.purchase_id)
+        return Accepted(purchase_id=record.purchase_id, sale_id=sale.sale_id, epoch=sale.epoch)
+
+
+def accepted_of(record: GateRecord) -> PurchaseAccepted:
+    """Write the fact from the gate's record alone: it holds all that the message needs."""
+    return PurchaseAccepted(
+        purchase_id=record.purchase_id,
+        user_id=record.user_id,
+        quantity=record.quantity,
+        accepted_at_ms=record.accepted_at_ms,
+        requested_at_ms=record.requested_at_ms,
+        source=record.source,
+        event_id=record.event_id,
+        payment_token=record.payment_token,
+        traceparent=record.traceparent,
+    )

@@ -1,0 +1,118 @@
+"""Looks after purchases whose answer or message was lost: the journal says which, the database how they stand."""
+
+from collections.abc import Container, Iterable
+
+from flashsale_core.board import SaleBoard
+from flashsale_core.errors import Unavailable
+from flashsale_core.events import PurchasesAccepted
+from flashsale_core.fulfilment import follow_batch
+from flashsale_core.model import Epoch, PurchaseId, PurchaseState, Sale
+from flashsale_core.ports import (
+    Alarm,
+    Clock,
+    EventBus,
+    Observer,
+    OrderRepository,
+    Overdue,
+    ParkedMessages,
+    Standing,
+    StockGate,
+)
+from flashsale_core.purchase import accepted_of
+
+SWEEP_MAX = 500
+"""Journal entries of one sale taken in one go: one FCALL, one query, one message."""
+OUTSIDE_ALARM_MS = 3_600_000
+"""A purchase of the outside door is left to its own redelivery; after an hour a person must look."""
+
+
+class Sweeper:
+    """Publishes overdue journal entries again, unless the database knows them already."""
+
+    def __init__(
+        self,
+        *,
+        board: SaleBoard,
+        gate: StockGate,
+        orders: OrderRepository,
+        parked: ParkedMessages,
+        bus: EventBus,
+        observer: Observer,
+        clock: Clock,
+    ) -> None:
+        """Take the ports. Any number of sweepers may run side by side."""
+        self._board = board
+        self._gate = gate
+        self._orders = orders
+        self._parked = parked
+        self._bus = bus
+        self._observer = observer
+        self._clock = clock
+
+    async def sweep(self) -> int:
+        """Go once over all unsettled sales; answer how many purchases were published again."""
+        again = 0
+        for sale in self._board.unsettled():
+            overdue = await self._gate.overdue(sale.sale_id, sale.epoch, SWEEP_MAX)
+            if isinstance(overdue, Unavailable) or not overdue:
+                continue
+            again += await self._settle_debts(sale, overdue)
+        return again
+
+    async def _settle_debts(self, sale: Sale, overdue: list[Overdue]) -> int:
+        ids = [entry.record.purchase_id for entry in overdue]
+        # PostgreSQL first: a row that stands is followed and nothing is said twice.
+        standing = await self._orders.standing([(sale.sale_id, one) for one in ids])
+        rows = [row for row in standing if row is not None]
+        if rows:
+            await self._gate.follow([follow_batch(sale.sale_id, sale.epoch, rows)])
+        waiting = {
+            parked.purchase_id
+            for parked in await self._parked.of_purchases(ids)
+            if parked.sale_id == sale.sale_id
+        }
+        lost = list(self._lost(overdue, standing, waiting))
+        by_epoch: dict[Epoch, list[Overdue]] = {}
+        for entry in lost:
+            by_epoch.setdefault(entry.record.epoch, []).append(entry)
+        for epoch, entries in by_epoch.items():
+            await self._publish(sale, epoch, entries)
+        return len(lost)
+
+    def _lost(
+        self,
+        overdue: Iterable[Overdue],
+        standing: Iterable[Standing | None],
+        waiting: Container[PurchaseId | None],
+    ) -> Iterable[Overdue]:
+        for entry, row in zip(overdue, standing, strict=True):
+            record = entry.record
+            if row is not None or record.purchase_id in waiting:
+                continue
+            if record.state is PurchaseState.OUTSIDE:
+                if self._clock.now_ms() - record.accepted_at_ms > OUTSIDE_ALARM_MS:
+                    self._observer.alarm(
+                        Alarm.OUTSIDE_OVERDUE,
+                        sale_id=entry.sale_id,
+                        purchase_id=record.purchase_id,
+                    )
+                continue
+            yield entry
+
+    async def _publish(self, sale: Sale, epoch: Epoch, entries: list[Overdue]) -> None:
+        purchases = tuple(accepted_of(entry.record) for entry in entries)
+        await self._bus.publish(
+            [PurchasesAccepted(sale_id=sale.sale_id, epoch=epoch, purchases=purchases)]
+        )
+        await self._gate.mark_queued(
+            sale.sale_id, epoch, [purchase.purchase_id for purchase in purchases]
+        )
+        self._observer.republished(len(entries))
+
+    async def align(self) -> None:
+        """Bring each gate's sale state to the database's: a pause whose second half was lost."""
+        sales = self._board.unsettled()
+        books = await self._gate.books([(sale.sale_id, sale.epoch) for sale in sales])
+        for sale, seen in zip(sales, books, strict=True):
+            if not isinstance(seen, Unavailable) and seen.state is not sale.state:
+                await self._gate.set_state(sale.sale_id, sale.epoch, sale.state)
