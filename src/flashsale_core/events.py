@@ -137,5 +137,8 @@ class ParkedMessage:
     sale_id: SaleId | None = None
     purchase_id: PurchaseId | None = None
     holds_unit: bool = False
+    user_id: UserId | None = None
+    """Whose unit it holds: the books that a gate is loaded from need the user and the quantity."""
+    quantity: int | None = None
     attempts: int = 0
     parked_id: int | None = None

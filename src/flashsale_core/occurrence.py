@@ -1,0 +1,35 @@
+"""The follow-up fact of a recorded purchase, with an id that is the same however often it is told."""
+
+from uuid import UUID, uuid5
+
+from flashsale_core.events import OrderEvent, OrderEventType
+from flashsale_core.model import PurchaseId, SaleId
+from flashsale_core.ports import Decision
+
+NAMESPACE = UUID("8d47389d-d88b-499d-9cec-868b7aea4985")
+"""Ours alone and never to change: consumers drop repeats by ids that are made from it."""
+
+
+def occurrence_id(sale_id: SaleId, purchase_id: PurchaseId, type_: OrderEventType) -> str:
+    """Name what happened to a purchase, as a UUIDv5."""
+    return str(uuid5(NAMESPACE, f"{sale_id}/{purchase_id}/{type_.value}"))
+
+
+def order_event(decision: Decision, reason: str | None, occurred_at_ms: int) -> OrderEvent:
+    """Make the fact of a new row; `reason` is the row's, which the database may have decided."""
+    type_ = OrderEventType.ORDER_CREATED if reason is None else OrderEventType.PURCHASE_REJECTED
+    return OrderEvent(
+        occurrence_id=occurrence_id(decision.sale_id, decision.purchase_id, type_),
+        type=type_,
+        purchase_id=decision.purchase_id,
+        user_id=decision.user_id,
+        item_id=decision.item_id,
+        sale_id=decision.sale_id,
+        quantity=decision.quantity,
+        source=decision.source,
+        requested_at_ms=decision.requested_at_ms,
+        occurred_at_ms=occurred_at_ms,
+        event_id=decision.event_id,
+        reason=reason,
+        traceparent=decision.traceparent,
+    )
