@@ -1,0 +1,1 @@
+"""The tests of Flashsale; a package, so that no installed `tests` can shadow it."""

@@ -1,0 +1,132 @@
+"""What holds for every test: servers that are missing, and an honest end of the run.
+
+A missing server fails a test in CI and skips it, with the reason and the fix, on a laptop. The
+run ends with the list of real servers and of skips; in CI a skip that `allowed-skips.txt` does
+not name fails the run.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import shutil
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.servers import ServerMissing, launch
+from tests.servers.shared import SharedServers, shared_servers
+
+ALLOWED_SKIPS = Path(__file__).with_name("allowed-skips.txt")
+MEETING_PLACE = "FLASHSALE_TEST_SHARED"
+
+
+class RunRecord:
+    """Which servers a run used and what it skipped, over all its processes."""
+
+    def __init__(self) -> None:
+        """Begin with nothing seen."""
+        self.servers: dict[str, str] = {}
+        self.skips: dict[str, str] = {}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Note a skipped test."""
+        if report.skipped and not hasattr(report, "wasxfail"):
+            self._skip(report)
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Note a skipped module."""
+        if report.skipped:
+            self._skip(report)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """Take over what a process of pytest-xdist used."""
+        self.servers.update(getattr(node, "workeroutput", {}).get("servers", {}))
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Hand over what this process used; fail where a skip is not allowed."""
+        self.servers.update(launch.used)
+        output = getattr(session.config, "workeroutput", None)
+        if output is not None:
+            output["servers"] = self.servers
+        elif in_ci() and self.forbidden() and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Print the servers and the skips."""
+        terminalreporter.section("real servers")
+        for kind, origin in sorted(self.servers.items()):
+            terminalreporter.line(f"{kind}: {origin}")
+        if not self.servers:
+            terminalreporter.line("none")
+        terminalreporter.section("skipped")
+        forbidden = self.forbidden()
+        for test, reason in sorted(self.skips.items()):
+            verdict = "NOT ALLOWED IN CI: " if test in forbidden else ""
+            terminalreporter.line(f"{verdict}{test}: {reason}")
+        if not self.skips:
+            terminalreporter.line("nothing")
+
+    def forbidden(self) -> set[str]:
+        """Return the skipped tests that the committed list does not name."""
+        patterns = allowed_patterns()
+        return {
+            test
+            for test in self.skips
+            if not any(fnmatch.fnmatchcase(test, pattern) for pattern in patterns)
+        }
+
+    def _skip(self, report: pytest.TestReport | pytest.CollectReport) -> None:
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        self.skips[report.nodeid] = str(reason).removeprefix("Skipped: ")
+
+
+def in_ci() -> bool:
+    """Tell whether nobody is there to read a skip."""
+    return os.environ.get("CI", "").lower() in {"1", "true", "yes"}
+
+
+def allowed_patterns() -> list[str]:
+    """Read the list: one pattern of test ids a line, then ` # ` and the reason."""
+    lines = ALLOWED_SKIPS.read_text().splitlines() if ALLOWED_SKIPS.exists() else []
+    return [line.split(" # ")[0].strip() for line in lines if line and not line.startswith("#")]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose the place where the processes of a run meet, and record what they do."""
+    if not hasattr(config, "workerinput"):
+        os.environ[MEETING_PLACE] = str(launch.private_folder("shared"))
+    config.stash[shared_servers] = SharedServers(Path(os.environ[MEETING_PLACE]))
+    config.pluginmanager.register(RunRecord(), "flashsale-run-record")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Stop our servers here and not in a fixture: waiting for the others is no test's time."""
+    config.stash[shared_servers].close()
+    if not hasattr(config, "workerinput"):
+        shutil.rmtree(os.environ.pop(MEETING_PLACE), ignore_errors=True)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup() -> Generator[None, Any, Any]:
+    """Say what a missing server means, when a fixture wanted it."""
+    return (yield from _missing_server_speaks())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Generator[None, Any, Any]:
+    """Say what a missing server means, when a test wanted it."""
+    return (yield from _missing_server_speaks())
+
+
+def _missing_server_speaks() -> Generator[None, Any, Any]:
+    try:
+        return (yield)
+    except ServerMissing as missing:
+        if in_ci():
+            pytest.fail(str(missing), pytrace=False)
+        pytest.skip(str(missing))
