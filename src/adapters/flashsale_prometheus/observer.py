@@ -1,0 +1,58 @@
+"""The observer that moves the counters; cheap enough to stand on the hot path."""
+
+from collections.abc import Callable
+
+from flashsale_core.events import ParkedMessage
+from flashsale_core.model import Door, PurchaseId
+from flashsale_core.ports import Alarm, Observer, Standing
+from flashsale_prometheus.metrics import Increments, Metrics
+
+
+class PrometheusObserver:
+    """Counts what happened."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        """Bind the children of the doors; those of codes are bound when first seen."""
+        self._answers = Increments(metrics.answers)
+        self._orders = Increments(metrics.orders)
+        self._parkings = Increments(metrics.parkings)
+        self._republished = metrics.republished.inc
+        self._alarms = {kind: metrics.alarms.labels(kind.value).inc for kind in Alarm}
+        self._batches: dict[str, tuple[Callable[[float], None], Callable[[float], None]]] = {}
+        self._metrics = metrics
+
+    def answered(self, door: Door, outcome: str, purchase_id: PurchaseId | None) -> None:  # noqa: ARG002 - ids are no labels
+        """Count an answer by door and outcome."""
+        # The value, not the member: hashing an enum's member runs Python code, a string's does not.
+        self._answers[door._value_, outcome]()
+
+    def recorded(self, standing: Standing) -> None:
+        """Count a new row by status and reason."""
+        self._orders[standing.status._value_, standing.reason or ""]()
+
+    def parked(self, message: ParkedMessage) -> None:
+        """Count a message that was set aside."""
+        self._parkings[message.status._value_, message.reason]()
+
+    def republished(self, count: int) -> None:
+        """Count purchases that were published again."""
+        self._republished(count)
+
+    def batch(self, stage: str, size: int, seconds: float) -> None:
+        """Put a batch into its stage's two histograms."""
+        bound = self._batches.get(stage)
+        if bound is None:
+            # Stages are names in our own code, so their number needs no limit.
+            bound = self._batches[stage] = (
+                self._metrics.batch_size.labels(stage).observe,
+                self._metrics.batch_seconds.labels(stage).observe,
+            )
+        bound[0](size)
+        bound[1](seconds)
+
+    def alarm(self, alarm: Alarm, **facts: str | int) -> None:  # noqa: ARG002 - facts are for the log
+        """Count an alarm by kind."""
+        self._alarms[alarm]()
+
+
+_: type[Observer] = PrometheusObserver

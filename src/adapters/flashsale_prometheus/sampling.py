@@ -1,0 +1,139 @@
+"""Reads what no event tells: books, lags, counts, backlogs. A loop calls it every few seconds."""
+
+import asyncio
+from collections.abc import Mapping
+
+from flashsale_core.board import SaleBoard
+from flashsale_core.errors import Unavailable
+from flashsale_core.events import Channel, ParkedStatus
+from flashsale_core.model import Sale, SaleState
+from flashsale_core.ports import (
+    Clock,
+    GateBooks,
+    Outbox,
+    ParkedMessages,
+    StockGate,
+    Subscription,
+)
+from flashsale_prometheus.metrics import Metrics
+
+SAMPLE_EVERY_S = 5
+"""Often enough for a sale of minutes; each sample is one gate call and two counting queries."""
+SALES_SAMPLED_MAX = 100
+"""Sales whose books are shown. Each costs a dozen series, and `flashsale_sales` shows them all."""
+_UNITS = ("available", "reserved", "outside", "queued", "sold")
+
+
+class Sampler:
+    """Turns what the ports can be asked into gauges; one source away leaves the others fresh."""
+
+    def __init__(
+        self,
+        metrics: Metrics,
+        *,
+        board: SaleBoard,
+        gate: StockGate,
+        clock: Clock,
+        parked: ParkedMessages | None = None,
+        outbox: Outbox | None = None,
+        subscriptions: Mapping[Channel, Subscription] | None = None,
+    ) -> None:
+        """Take what this process has; `subscriptions` may be filled and emptied while it runs."""
+        self._metrics = metrics
+        self._board = board
+        self._gate = gate
+        self._clock = clock
+        self._parked = parked
+        self._outbox = outbox
+        self._subscriptions = {} if subscriptions is None else subscriptions
+        self._shown: set[str] = set()
+
+    async def run(self, every_s: float = SAMPLE_EVERY_S) -> None:
+        """Sample for ever, until cancelled."""
+        while True:
+            await self.sample()
+            await asyncio.sleep(every_s)
+
+    async def sample(self) -> None:
+        """Read everything once; never raises for a dependency that is away."""
+        await self._sample_gate()
+        await self._sample_database()
+        await self._sample_bus()
+
+    async def _sample_gate(self) -> None:
+        sales = self._board.unsettled()
+        self._metrics.sales.set(len(sales))
+        sales = sales[:SALES_SAMPLED_MAX]
+        self._forget(self._shown - {sale.sale_id for sale in sales})
+        self._shown = {sale.sale_id for sale in sales}
+        for sale in sales:
+            self._metrics.sale_epoch.labels(sale.sale_id).set(sale.epoch)
+        try:
+            books = await self._gate.books([(sale.sale_id, sale.epoch) for sale in sales])
+        except Unavailable as away:
+            books = [away] * len(sales)
+            self._metrics.dependency("gate", is_up=False)
+        else:
+            self._seen("gate")
+        for sale, one in zip(sales, books, strict=True):
+            self._show(sale, None if isinstance(one, Unavailable) else one)
+
+    def _show(self, sale: Sale, books: GateBooks | None) -> None:
+        """Show a sale; where the gate does not answer for it, its counts vanish and do not lie."""
+        metrics, of = self._metrics, sale.sale_id
+        metrics.sale_armed.labels(of).set(books is not None)
+        current = sale.state if books is None else books.state
+        for state in SaleState:
+            metrics.sale_state.labels(of, state.value).set(state is current)
+        if books is None:
+            self._forget_counts(of)
+            return
+        for standing in _UNITS:
+            metrics.stock.labels(of, standing).set(getattr(books, standing))
+        metrics.journal.labels(of).set(books.journal)
+        due_ms = books.oldest_due_ms
+        overdue_ms = 0 if due_ms is None else max(0, self._clock.now_ms() - due_ms)
+        metrics.journal_overdue.labels(of).set(overdue_ms / 1_000)
+
+    def _forget(self, gone: set[str]) -> None:
+        for of in gone:
+            self._forget_counts(of)
+            self._metrics.sale_armed.remove(of)
+            self._metrics.sale_epoch.remove(of)
+            self._metrics.sale_state.remove_by_labels({"sale": of})
+
+    def _forget_counts(self, of: str) -> None:
+        for gauge in (self._metrics.stock, self._metrics.journal, self._metrics.journal_overdue):
+            gauge.remove_by_labels({"sale": of})
+
+    async def _sample_database(self) -> None:
+        if self._parked is None and self._outbox is None:
+            return
+        try:
+            if self._parked is not None:
+                counts = await self._parked.counts()
+                for status in ParkedStatus:
+                    self._metrics.parked.labels(status.value).set(counts.get(status, 0))
+            if self._outbox is not None:
+                self._metrics.outbox.set(await self._outbox.backlog())
+        except Unavailable:
+            self._metrics.dependency("database", is_up=False)
+        else:
+            self._seen("database")
+
+    async def _sample_bus(self) -> None:
+        # A copy: a subscription may open or end while one is asked.
+        for channel, subscription in list(self._subscriptions.items()):
+            try:
+                lag = await subscription.lag()
+            except Unavailable:
+                self._metrics.dependency("bus", is_up=False)
+                return
+            if lag is not None:
+                self._metrics.lag.labels(channel.value).set(lag)
+        if self._subscriptions:
+            self._seen("bus")
+
+    def _seen(self, source: str) -> None:
+        self._metrics.dependency(source, is_up=True)
+        self._metrics.sampled.labels(source).set(self._clock.now_ms() / 1_000)

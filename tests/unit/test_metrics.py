@@ -1,0 +1,367 @@
+"""Each metric moves when, and only when, what it counts has happened."""
+
+import timeit
+from collections.abc import Mapping
+from pathlib import Path
+from typing import cast
+
+import pytest
+from prometheus_client import CollectorRegistry
+from prometheus_client.parser import text_string_to_metric_families
+
+from flashsale_core.board import SaleBoard
+from flashsale_core.errors import Unavailable, Why
+from flashsale_core.events import Channel, Message, ParkedMessage, ParkedStatus, PurchasesAccepted
+from flashsale_core.model import (
+    Door,
+    Epoch,
+    ItemId,
+    OrderStatus,
+    PurchaseId,
+    PurchaseRequest,
+    Sale,
+    SaleId,
+    SaleState,
+    SaleTerms,
+    UserId,
+)
+from flashsale_core.outcomes import Reserved
+from flashsale_core.ports import Alarm, Claim, ClaimBatch, GateBooks, SaleCatalogue, Standing
+from flashsale_core.testing.plain_codec import PlainCodec
+from flashsale_memory.bus import MemoryBus
+from flashsale_memory.gate import RESERVED_DUE_MS, MemoryStockGate
+from flashsale_prometheus import METRICS, Metrics, PrometheusObserver, Sampler, expose
+from flashsale_prometheus.catalogue import Kind, page
+from flashsale_prometheus.metrics import LABEL_SETS_MAX
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "metrics.md"
+SALE = Sale(
+    item_id=ItemId("1"),
+    round=1,
+    terms=SaleTerms(units=10),
+    state=SaleState.OPEN,
+    epoch=Epoch(3),
+    armed_epoch=Epoch(3),
+    available=10,
+    pending=0,
+    sold=0,
+)
+COST_US_MAX = 5
+"""Ten times what it costs on a quiet machine."""
+
+
+class TurnedClock:
+    """A clock that a test turns."""
+
+    ms = 1_000_000
+
+    def now_ms(self) -> int:
+        """Tell the time that the test set."""
+        return self.ms
+
+    def monotonic_ms(self) -> float:
+        """Tell the same."""
+        return float(self.ms)
+
+
+class SilentGate(MemoryStockGate):
+    """The memory gate, when nobody can reach it."""
+
+    async def books(self, sales: object) -> list[GateBooks | Unavailable]:
+        """Be away."""
+        raise Unavailable(Why.GATE_AWAY, f"{sales}")
+
+
+class SilentTables:
+    """The database's counts, when nobody can reach it."""
+
+    async def counts(self) -> Mapping[ParkedStatus, int]:
+        """Be away."""
+        raise Unavailable(Why.DATABASE_AWAY)
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    """Make metrics on a registry of the test's own."""
+    return Metrics(CollectorRegistry())
+
+
+@pytest.fixture
+def observer(metrics: Metrics) -> PrometheusObserver:
+    """Make an observer on them."""
+    return PrometheusObserver(metrics)
+
+
+@pytest.fixture
+def clock() -> TurnedClock:
+    """Make a clock that stands still."""
+    return TurnedClock()
+
+
+@pytest.fixture
+def board() -> SaleBoard:
+    """List one open sale; nobody asks the catalogue."""
+    board = SaleBoard(cast("SaleCatalogue", None))
+    board.replace([SALE])
+    return board
+
+
+def value(metrics: Metrics, name: str, /, **labels: str) -> float | None:
+    """Read one series from the page that Prometheus would read."""
+    text = expose(metrics.registry)[0].decode()
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            if sample.name == name and sample.labels == labels:
+                return sample.value
+    return None
+
+
+def standing(status: OrderStatus, reason: str | None = None) -> Standing:
+    """Make a row as the database returns it."""
+    return Standing(
+        sale_id=SaleId("1.1"),
+        purchase_id=PurchaseId("p"),
+        status=status,
+        reason=reason,
+        is_new=True,
+    )
+
+
+def parked(status: ParkedStatus, reason: str) -> ParkedMessage:
+    """Make a message that was set aside."""
+    message = Message(channel=Channel.REQUESTS, body=b"?", origin="requests:0:7")
+    return ParkedMessage(message=message, status=status, reason=reason)
+
+
+async def armed(gate: MemoryStockGate) -> MemoryStockGate:
+    """Arm the gate for the sale, empty books."""
+    token = await gate.begin_load(SALE.sale_id, SALE.epoch, SALE.terms, SALE.state)
+    assert token is not None
+    empty = GateBooks(
+        state=SALE.state,
+        initial=10,
+        available=10,
+        reserved=0,
+        outside=0,
+        queued=0,
+        sold=0,
+        records=0,
+        users=0,
+        journal=0,
+    )
+    await gate.arm(SALE.sale_id, token, empty)
+    return gate
+
+
+async def reserve(gate: MemoryStockGate, purchase_id: str, quantity: int, door: Door) -> None:
+    """Take units."""
+    request = PurchaseRequest(
+        purchase_id=PurchaseId(purchase_id),
+        user_id=UserId("u"),
+        item_id=SALE.item_id,
+        quantity=quantity,
+        requested_at_ms=0,
+    )
+    batch = ClaimBatch(
+        sale_id=SALE.sale_id, epoch=SALE.epoch, door=door, claims=(Claim(request=request),)
+    )
+    [reply] = await gate.reserve([batch])
+    assert isinstance(reply, list)
+    assert isinstance(reply[0], Reserved)
+
+
+def test_an_answer_is_counted_by_door_and_outcome(
+    metrics: Metrics, observer: PrometheusObserver
+) -> None:
+    """Answers by outcome, the first number that an operator looks at."""
+    observer.answered(Door.HTTP, "accepted", PurchaseId("p"))
+    observer.answered(Door.HTTP, "sold-out", None)
+    observer.answered(Door.HTTP, "sold-out", None)
+    name = "flashsale_answers_total"
+    assert value(metrics, name, door="http", outcome="accepted") == 1
+    assert value(metrics, name, door="http", outcome="sold-out") == 2
+    assert value(metrics, name, door="outside", outcome="sold-out") is None
+
+
+def test_counting_an_answer_costs_microseconds_and_not_more(observer: PrometheusObserver) -> None:
+    """It stands on the hot path, once a purchase."""
+    calls = 5_000
+    spent = timeit.repeat(
+        lambda: observer.answered(Door.HTTP, "sold-out", None), number=calls, repeat=7
+    )
+    assert min(spent) / calls * 1e6 < COST_US_MAX
+
+
+def test_made_up_codes_cannot_grow_without_end(
+    metrics: Metrics, observer: PrometheusObserver
+) -> None:
+    """A rule of a user's own may invent codes; they are counted as `other` past the limit."""
+    for n in range(LABEL_SETS_MAX + 50):
+        observer.answered(Door.HTTP, f"CODE_{n}", None)
+    assert value(metrics, "flashsale_answers_total", door="http", outcome="other") == 50
+
+
+def test_a_new_row_is_counted_by_status_and_reason(
+    metrics: Metrics, observer: PrometheusObserver
+) -> None:
+    """Orders by status, and why they were rejected."""
+    observer.recorded(standing(OrderStatus.CONFIRMED))
+    observer.recorded(standing(OrderStatus.REJECTED, "SOLD_OUT"))
+    name = "flashsale_orders_total"
+    assert value(metrics, name, status="CONFIRMED", reason="") == 1
+    assert value(metrics, name, status="REJECTED", reason="SOLD_OUT") == 1
+
+
+def test_a_parked_message_is_counted_by_status_and_reason(
+    metrics: Metrics, observer: PrometheusObserver
+) -> None:
+    """What was set aside since the start."""
+    observer.parked(parked(ParkedStatus.DEAD, "bad-framing"))
+    name = "flashsale_parkings_total"
+    assert value(metrics, name, status="DEAD", reason="bad-framing") == 1
+
+
+def test_republished_purchases_are_counted(metrics: Metrics, observer: PrometheusObserver) -> None:
+    """Lost publishes show as a number that rises."""
+    assert value(metrics, "flashsale_republished_total") == 0
+    observer.republished(3)
+    assert value(metrics, "flashsale_republished_total") == 3
+
+
+def test_an_alarm_is_counted_by_kind(metrics: Metrics, observer: PrometheusObserver) -> None:
+    """Every kind is there from the start, so that its first rise can be alerted on."""
+    assert value(metrics, "flashsale_alarms_total", kind="gate-drift") == 0
+    observer.alarm(Alarm.GATE_DRIFT, sale_id="1.1")
+    assert value(metrics, "flashsale_alarms_total", kind="gate-drift") == 1
+
+
+def test_a_batch_shows_in_its_stages_histograms(
+    metrics: Metrics, observer: PrometheusObserver
+) -> None:
+    """Sizes in entries, latencies in seconds."""
+    observer.batch("fulfil", 7, 0.003)
+    observer.batch("fulfil", 700, 0.7)
+    size, seconds = "flashsale_batch_size_entries", "flashsale_batch_duration_seconds"
+    assert value(metrics, f"{size}_bucket", stage="fulfil", le="10.0") == 1
+    assert value(metrics, f"{size}_sum", stage="fulfil") == 707
+    assert value(metrics, f"{seconds}_bucket", stage="fulfil", le="0.005") == 1
+    assert value(metrics, f"{seconds}_count", stage="fulfil") == 2
+
+
+async def test_stock_epoch_state_and_journal_are_read_from_the_gate(
+    metrics: Metrics, board: SaleBoard, clock: TurnedClock
+) -> None:
+    """Stock by sale, as it stands in the gate; the journal's size and age."""
+    gate = await armed(MemoryStockGate(clock))
+    sampler = Sampler(metrics, board=board, gate=gate, clock=clock)
+    await reserve(gate, "a", 3, Door.HTTP)
+    await reserve(gate, "b", 2, Door.OUTSIDE)
+    await reserve(gate, "c", 1, Door.ACCEPTED)
+    await sampler.sample()
+    stock = {
+        place: value(metrics, "flashsale_stock_units", sale="1.1", standing=place)
+        for place in ("available", "reserved", "outside", "queued", "sold")
+    }
+    assert stock == {"available": 4, "reserved": 3, "outside": 2, "queued": 1, "sold": 0}
+    assert value(metrics, "flashsale_sales") == 1
+    assert value(metrics, "flashsale_sale_epoch", sale="1.1") == 3
+    assert value(metrics, "flashsale_sale_armed", sale="1.1") == 1
+    assert value(metrics, "flashsale_sale_state", sale="1.1", state="OPEN") == 1
+    assert value(metrics, "flashsale_sale_state", sale="1.1", state="PAUSED") == 0
+    assert value(metrics, "flashsale_journal_purchases", sale="1.1") == 3
+    assert value(metrics, "flashsale_journal_overdue_seconds", sale="1.1") == 0
+    assert value(metrics, "flashsale_dependency_up", name="gate") == 1
+    assert value(metrics, "flashsale_sampled_timestamp_seconds", source="gate") == 1_000
+    clock.ms += RESERVED_DUE_MS + 2_000
+    await sampler.sample()
+    assert value(metrics, "flashsale_journal_overdue_seconds", sale="1.1") == 2
+
+
+async def test_a_gate_that_is_silent_shows_no_old_numbers(
+    metrics: Metrics, board: SaleBoard, clock: TurnedClock
+) -> None:
+    """An outage must not look like a sale at rest."""
+    await Sampler(
+        metrics, board=board, gate=await armed(MemoryStockGate(clock)), clock=clock
+    ).sample()
+    await Sampler(metrics, board=board, gate=SilentGate(clock), clock=clock).sample()
+    assert value(metrics, "flashsale_stock_units", sale="1.1", standing="available") is None
+    assert value(metrics, "flashsale_journal_purchases", sale="1.1") is None
+    assert value(metrics, "flashsale_sale_armed", sale="1.1") == 0
+    assert value(metrics, "flashsale_dependency_up", name="gate") == 0
+
+
+async def test_an_unarmed_sale_shows_as_such_while_the_gate_is_up(
+    metrics: Metrics, board: SaleBoard, clock: TurnedClock
+) -> None:
+    """One sale's trouble is not the gate's."""
+    await Sampler(metrics, board=board, gate=MemoryStockGate(clock), clock=clock).sample()
+    assert value(metrics, "flashsale_sale_armed", sale="1.1") == 0
+    assert value(metrics, "flashsale_dependency_up", name="gate") == 1
+
+
+async def test_a_sale_that_left_the_list_leaves_the_page(
+    metrics: Metrics, board: SaleBoard, clock: TurnedClock
+) -> None:
+    """Settled sales must not pile up."""
+    gate = await armed(MemoryStockGate(clock))
+    sampler = Sampler(metrics, board=board, gate=gate, clock=clock)
+    await sampler.sample()
+    board.replace([])
+    await sampler.sample()
+    assert b'sale="1.1"' not in expose(metrics.registry)[0]
+
+
+async def test_consumer_lag_is_read_from_the_subscription(
+    metrics: Metrics, board: SaleBoard, clock: TurnedClock
+) -> None:
+    """Messages that wait, by channel."""
+    bus = MemoryBus(PlainCodec(), publish_deadline_ms=1)
+    fact = PurchasesAccepted(sale_id=SALE.sale_id, epoch=SALE.epoch, purchases=())
+    with pytest.raises(Unavailable):
+        await bus.publish([fact, fact])
+    async with bus.subscribe(Channel.ACCEPTED, messages_max=1) as subscription:
+        await Sampler(
+            metrics,
+            board=board,
+            gate=MemoryStockGate(clock),
+            clock=clock,
+            subscriptions={Channel.ACCEPTED: subscription},
+        ).sample()
+    assert value(metrics, "flashsale_consumer_lag_messages", channel="accepted") == 2
+    assert value(metrics, "flashsale_dependency_up", name="bus") == 1
+
+
+def test_any_dependency_can_be_told_up_or_down(metrics: Metrics) -> None:
+    """Readiness checks know more dependencies than the sampler reads."""
+    metrics.dependencies({"registry": False, "bus": True})
+    assert value(metrics, "flashsale_dependency_up", name="registry") == 0
+    assert value(metrics, "flashsale_dependency_up", name="bus") == 1
+
+
+def test_two_registries_do_not_know_each_other() -> None:
+    """Nothing is global: an application of the user's own keeps its metrics apart from ours."""
+    one, other = Metrics(CollectorRegistry()), Metrics(CollectorRegistry())
+    PrometheusObserver(one).republished(1)
+    assert value(other, "flashsale_republished_total") == 0
+
+
+def test_the_page_holds_what_the_catalogue_describes_and_no_more(metrics: Metrics) -> None:
+    """A metric that is not documented cannot exist, nor one that is not there be documented."""
+    text = expose(metrics.registry)[0].decode()
+    exposed = {family.name: family.type for family in text_string_to_metric_families(text)}
+    described = {one.name.removesuffix("_total"): one.kind.value for one in METRICS}
+    assert exposed == described
+    assert "_created" not in text
+
+
+def test_names_end_with_their_unit() -> None:
+    """Counters with `_total`; the others with what they count."""
+    for one in METRICS:
+        assert one.name.endswith("_total") == (one.kind is Kind.COUNTER)
+        assert (one.kind is Kind.HISTOGRAM) == bool(one.buckets)
+
+
+def test_the_document_is_what_the_code_says() -> None:
+    """Written by `python -m flashsale_prometheus > docs/metrics.md`."""
+    assert DOCUMENT.read_text() == page()
