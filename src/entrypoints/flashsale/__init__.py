@@ -1,0 +1,1 @@
+"""Flashsale: a flash-sale purchase engine. This package is the application around its core."""

@@ -1,0 +1,275 @@
+"""Every setting of the application: one frozen class, built once at the start.
+
+In the environment a setting is `FLASHSALE_` and its name in capitals; in the file that
+`FLASHSALE_CONFIG` names (TOML), its name as it stands here. `settings_loading` reads them.
+"""
+
+from enum import StrEnum
+from pathlib import Path
+
+import attrs
+from typed_settings import Secret
+
+from flashsale.setting_kinds import (
+    Address,
+    Url,
+    address,
+    choice,
+    file,
+    name,
+    namespace,
+    secret,
+    text,
+    texts,
+    url,
+    whole,
+)
+
+MINUTE_MS = 60_000
+
+
+class Entrypoint(StrEnum):
+    """Which of the application's programs the settings are for; some rules differ."""
+
+    RUN = "run"
+    SERVE = "serve"
+    WORKER = "worker"
+    COMMAND = "command"
+    """A command of the command line that looks or changes something and ends."""
+
+
+class Durability(StrEnum):
+    """When a buyer is told ACCEPTED."""
+
+    CONFIRMED = "confirmed"
+
+
+class WireFormat(StrEnum):
+    """In what form messages are written; every form is read."""
+
+    AVRO = "avro"
+    JSON = "json"
+
+
+class LogLevel(StrEnum):
+    """From which weight on a log line is written."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class SecurityProtocol(StrEnum):
+    """How Kafka's brokers are talked to."""
+
+    PLAINTEXT = "PLAINTEXT"
+    SSL = "SSL"
+    SASL_PLAINTEXT = "SASL_PLAINTEXT"
+    SASL_SSL = "SASL_SSL"
+
+
+class SaslMechanism(StrEnum):
+    """How Kafka's brokers are told who we are."""
+
+    PLAIN = "PLAIN"
+    SCRAM_SHA_256 = "SCRAM-SHA-256"
+    SCRAM_SHA_512 = "SCRAM-SHA-512"
+
+
+@attrs.frozen(kw_only=True)
+class Settings:
+    """All settings, each valid by itself; `settings_rules` says which do not fit together."""
+
+    gate_url: Url = url(
+        "memory://",
+        """Where units are counted: redis://, rediss:// or memory://. In memory by default, so that
+        `flashsale run` needs no server.""",
+    )
+    bus_url: Url = url(
+        "memory://",
+        """What carries accepted purchases to the workers: kafka://host:port,host:port, amqp://,
+        amqps:// or memory://. In memory by default, so that `flashsale run` needs no server.""",
+    )
+    database_url: Url = url(
+        "sqlite+aiosqlite:///data/flashsale.db",
+        """Where orders and sales are kept: postgresql+asyncpg:// or sqlite+aiosqlite://. A file
+        by default, which `flashsale run` makes and migrates by itself.""",
+    )
+    schema_registry_url: Url | None = url(
+        None,
+        """Confluent-compatible schema registry. Without one, messages are written in Avro's
+        single-object encoding, which needs none.""",
+    )
+    schema_registry_auth: Secret[str] | None = secret(
+        "User and password of the schema registry, as user:password."
+    )
+
+    http_host: str = text(
+        "127.0.0.1",
+        """Host that the HTTP API listens on. Loopback by default: any other needs an admin
+        token.""",
+    )
+    http_port: int = whole(8080, 1, 65535, "Port that the HTTP API listens on.")
+    admin_token: Secret[str] | None = secret(
+        """Bearer token of the admin routes. Required unless the API listens on loopback only."""
+    )
+    cors_origins: tuple[str, ...] = texts(
+        """Origins whose pages may call the API from a browser, with commas between them; none by
+        default."""
+    )
+    worker_http: Address = address(
+        "127.0.0.1:8081",
+        "Host and port of the worker's own /healthz, /readyz and /metrics. Loopback by default.",
+    )
+    log_level: LogLevel = choice(
+        LogLevel.INFO, LogLevel, "From which weight on a log line is written."
+    )
+
+    durability: Durability = choice(
+        Durability.CONFIRMED,
+        Durability,
+        """When a buyer is told ACCEPTED. `confirmed`: after the broker confirmed the purchase.""",
+    )
+    wire_format: WireFormat = choice(
+        WireFormat.AVRO,
+        WireFormat,
+        """How messages are written: avro, or json (RabbitMQ only). Every form is read.""",
+    )
+    rules: tuple[str, ...] = texts(
+        """Rules of your own, as package.module:function with commas between them, asked of every
+        new purchase at both doors."""
+    )
+
+    namespace: str = namespace(
+        "fs", "What the gate's keys begin with; installations that share a Redis differ here."
+    )
+    consumer_group: str = name(
+        "flashsale-purchase-processor", "Kafka consumer group of the requests topic."
+    )
+    accepted_group: str = name(
+        "flashsale-purchase-accepted", "Kafka consumer group of the accepted topic."
+    )
+    requests_topic: str = name(
+        "flashsale.purchase.requests",
+        "Kafka topic, or RabbitMQ queue, of the outside door: any service may write there.",
+    )
+    accepted_topic: str = name(
+        "flashsale.purchase.accepted",
+        """Kafka topic of accepted purchases; on RabbitMQ the queues are called this, a dot, and a
+        number. Only the engine writes there.""",
+    )
+    orders_topic: str = name(
+        "flashsale.orders", "Kafka topic, or RabbitMQ routing key, of OrderCreated and so on."
+    )
+    dead_letter_topic: str | None = name(
+        None,
+        """Kafka topic, or RabbitMQ queue, of dead letters' copies. By default the requests topic
+        with -dlt (Kafka) or .dlq (RabbitMQ), as the tools of each expect.""",
+    )
+    exchange: str = name("flashsale", "RabbitMQ topic exchange that everything goes through.")
+    partitions: int = whole(
+        8,
+        1,
+        128,
+        """Partitions of the accepted topic (Kafka), or how many accepted queues there are
+        (RabbitMQ). Each is handled strictly in order, so this bounds how much workers do side by
+        side; 8 keeps four workers busy.""",
+    )
+
+    kafka_security_protocol: SecurityProtocol = choice(
+        SecurityProtocol.PLAINTEXT,
+        SecurityProtocol,
+        "How the brokers are talked to. A managed cloud wants SASL_SSL.",
+    )
+    kafka_sasl_mechanism: SaslMechanism | None = choice(
+        None, SaslMechanism, "How the brokers are told who we are; needed with SASL_*."
+    )
+    kafka_username: str | None = text(None, "User name for the brokers; needed with SASL_*.")
+    kafka_password: Secret[str] | None = secret("Password for the brokers; needed with SASL_*.")
+    kafka_ca: Path | None = file(
+        "File with the certificate authority of the brokers (PEM); by default the system's own."
+    )
+
+    sweep_interval_ms: int = whole(
+        2_000,
+        100,
+        MINUTE_MS,
+        """Between two rounds of the sweeper, which publishes lost purchases again. With the delay
+        of a reserved one (10 s) a lost purchase is an order within 15 s.""",
+    )
+    journal_reserved_due_ms: int = whole(
+        10_000,
+        2_000,
+        10 * MINUTE_MS,
+        """After this a purchase that is not known to be on the bus is published again. Well above
+        the 0.8 s of the hot path, so that a publish in flight is not doubled.""",
+    )
+    journal_queued_due_ms: int = whole(
+        10 * MINUTE_MS,
+        10_000,
+        24 * 60 * MINUTE_MS,
+        """After this, and then doubling, a purchase that is on the bus but not an order is looked
+        up in the database. Longer than a worker's usual backlog in a flash sale.""",
+    )
+    relay_interval_ms: int = whole(
+        200,
+        10,
+        MINUTE_MS,
+        "Pause of the relay when no fact waits in the outbox; short, so facts are told at once.",
+    )
+    relay_batch: int = whole(
+        500, 1, 10_000, "Facts that the relay tells in one go: one transaction, one produce."
+    )
+    worker_batch: int = whole(
+        500,
+        1,
+        10_000,
+        """Messages of one partition that become one transaction. One order each costs 20 times
+        more than 500 together; more than this gains little and repeats more after a crash.""",
+    )
+    worker_deliveries: int = whole(
+        8,
+        1,
+        128,
+        """Deliveries that one worker handles side by side, each of another partition and each
+        with a database connection of its own.""",
+    )
+    parked_interval_ms: int = whole(
+        1_000, 100, MINUTE_MS, "Pause of the feeder that takes up parked messages that are due."
+    )
+    backoff_initial_ms: int = whole(
+        100,
+        1,
+        MINUTE_MS,
+        """First wait, at most, when something needed is away; each later one at most twice the
+        one before, and always a random part of it, so that workers do not come back together.""",
+    )
+    backoff_max_ms: int = whole(
+        5_000,
+        1,
+        10 * MINUTE_MS,
+        "Longest wait when something needed is away; short, so that work goes on soon after.",
+    )
+    probe_interval_ms: int = whole(
+        1_000,
+        100,
+        MINUTE_MS,
+        "Between two looks at what /readyz reports; whoever asks more often gets the last look.",
+    )
+    probe_timeout_ms: int = whole(
+        2_000, 100, MINUTE_MS, "How long a dependency may take to answer such a look."
+    )
+    start_timeout_ms: int = whole(
+        30_000,
+        100,
+        10 * MINUTE_MS,
+        "How long the start waits for a dependency that does not answer before it gives up.",
+    )
+    drain_ms: int = whole(
+        15_000,
+        0,
+        20_000,
+        """How long a stop waits for what is in hand. With what is closed after it, it ends within
+        25 s, before an orchestrator's usual 30 s are over.""",
+    )

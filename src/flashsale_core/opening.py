@@ -1,0 +1,135 @@
+"""How an adapter is opened by the scheme of a URL: what a package of anybody's offers as an entry
+point, in the groups `flashsale.gates`, `flashsale.buses` and `flashsale.databases`.
+
+The entry point's name is the scheme. Each opener takes the URL and one value with all that the
+application knows, takes from it what it needs, and answers an async context manager: entering
+opens, leaving closes. Opening must not wait for a server that is away; `check` tells.
+"""
+
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Protocol
+
+import attrs
+
+from flashsale_core.ports import (
+    Clock,
+    Codec,
+    EventBus,
+    OrderRepository,
+    Outbox,
+    ParkedMessages,
+    SaleCatalogue,
+    StockGate,
+)
+
+
+@attrs.frozen(kw_only=True)
+class GateOptions:
+    """What a gate may want to know."""
+
+    clock: Clock
+    namespace: str
+    """What its keys begin with, where several installations share a server."""
+    reserved_due_ms: int
+    """After this a journal entry in R falls due."""
+    queued_due_ms: int
+    """After this one in O or Q falls due, doubling."""
+    may_install: bool
+    """Whether this process may load the gate's functions into its server; the API may not."""
+
+
+class CheckedGate(StockGate, Protocol):
+    """A gate that can say whether it answers."""
+
+    async def check(self) -> None:
+        """Raise Unavailable unless the gate answers and can do its work."""
+
+
+class OpenGate(Protocol):
+    """An entry point of `flashsale.gates`."""
+
+    def __call__(self, url: str, options: GateOptions) -> AbstractAsyncContextManager[CheckedGate]:
+        """Open the gate that the URL names."""
+
+
+@attrs.frozen(kw_only=True)
+class BusNames:
+    """What the channels are called at the broker; an adapter takes those that it has."""
+
+    requests: str
+    accepted: str
+    orders: str
+    dead_letters: str | None
+    """None: as the broker's other tools expect it, beside `requests`."""
+    exchange: str
+    requests_group: str
+    accepted_group: str
+
+
+@attrs.frozen(kw_only=True)
+class BusSecurity:
+    """How the broker is talked to, where its URL does not say it all."""
+
+    protocol: str
+    mechanism: str | None = None
+    username: str | None = None
+    password: str | None = attrs.field(default=None, repr=False)
+    ca_file: Path | None = None
+
+
+@attrs.frozen(kw_only=True)
+class BusOptions:
+    """What a bus may want to know."""
+
+    codec: Codec
+    names: BusNames
+    partitions: int
+    security: BusSecurity
+
+
+class OpenBus(Protocol):
+    """An entry point of `flashsale.buses`."""
+
+    def __call__(self, url: str, options: BusOptions) -> AbstractAsyncContextManager[EventBus]:
+        """Open the bus that the URL names."""
+
+
+class Database(Protocol):
+    """The four ports that one database is."""
+
+    @property
+    def orders(self) -> OrderRepository:
+        """Orders and stock."""
+
+    @property
+    def catalogue(self) -> SaleCatalogue:
+        """The sales."""
+
+    @property
+    def outbox(self) -> Outbox:
+        """Facts that wait to be told."""
+
+    @property
+    def parked(self) -> ParkedMessages:
+        """Messages that are not done."""
+
+    async def check(self) -> None:
+        """Raise Unavailable unless the database answers and its tables are current."""
+
+
+@attrs.frozen(kw_only=True)
+class DatabaseOptions:
+    """What a database may want to know."""
+
+    pool_size: int
+    """Connections that this process may hold."""
+
+
+class OpenDatabase(Protocol):
+    """An entry point of `flashsale.databases`."""
+
+    def __call__(
+        self, url: str, options: DatabaseOptions
+    ) -> AbstractAsyncContextManager[Database]:
+        """Open the database that the URL names; a file of our own is made and migrated here."""
