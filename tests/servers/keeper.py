@@ -16,9 +16,8 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import IO
 
-_pipe: IO[str] | None = None
+_pipe: int | None = None
 _one_at_a_time = threading.Lock()
 
 
@@ -28,24 +27,22 @@ def watch(mark: str, folder: Path) -> None:
     with _one_at_a_time:
         if _pipe is None:
             _pipe = _start()
-        _pipe.write(f"{mark}\t{folder}\n")
-        _pipe.flush()
+        os.write(_pipe, f"{mark}\t{folder}\n".encode())
 
 
-def _start() -> IO[str]:
+def _start() -> int:
+    """Start the keeper and return our end of its pipe, which is never closed before we end."""
+    theirs, ours = os.pipe()
     keeper = subprocess.Popen(  # noqa: S603  (this file, with the running interpreter)
         [sys.executable, "-I", "-S", __file__],
-        stdin=subprocess.PIPE,
-        text=True,
+        stdin=theirs,
         # Ctrl-C reaches the whole group of the terminal; the keeper must outlive it.
         start_new_session=True,
     )
+    os.close(theirs)
     # It ends after us, so nobody waits for it.
     keeper.returncode = 0
-    if keeper.stdin is None:
-        message = "the keeper has no pipe"
-        raise RuntimeError(message)
-    return keeper.stdin
+    return ours
 
 
 def processes_marked(marks: set[str]) -> list[int]:

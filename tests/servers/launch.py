@@ -305,6 +305,12 @@ class Container:
 @functools.cache
 def docker_answers() -> bool:
     """Tell whether a Docker engine answers; asked once per process."""
+    address = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
+    if address.startswith("unix://"):
+        # Docker's client does not close its socket when nobody is there.
+        with socket.socket(socket.AF_UNIX) as probe:
+            if probe.connect_ex(address.removeprefix("unix://")):
+                return False
     try:
         import docker  # noqa: PLC0415  (optional, and slow to import)
     except ImportError:

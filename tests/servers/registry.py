@@ -75,7 +75,7 @@ def _local() -> Registry:
         f"-Dquarkus.http.host={HOST}",
         f"-Dquarkus.http.port={port}",
         # In a file: a registry that forgot its ids over a restart would make topics unreadable.
-        f"-Dregistry.datasource.url=jdbc:h2:file:{folder}/registry",
+        f"-DREGISTRY_DATASOURCE_URL=jdbc:h2:file:{folder}/registry",
         "-jar",
         str(jar),
     ]
