@@ -55,9 +55,7 @@ class _Ledger:
     state: SaleState
     available: int = 0
     units: dict[PurchaseState, int] = attrs.field(
-        factory=lambda: dict.fromkeys(
-            (s for s in PurchaseState if s is not PurchaseState.ENDED), 0
-        )
+        factory=lambda: dict.fromkeys((s for s in PurchaseState if s is not PurchaseState.ENDED), 0)
     )
     records: dict[PurchaseId, GateRecord] = attrs.field(factory=dict)
     users: dict[UserId, int] = attrs.field(factory=dict)
@@ -102,8 +100,8 @@ class MemoryStockGate:
     ) -> None:
         """Start with no sale armed."""
         self._clock = clock
-        self._reserved_due_ms = reserved_due_ms
-        self._queued_due_ms = queued_due_ms
+        self.reserved_due_ms = reserved_due_ms
+        self.queued_due_ms = queued_due_ms
         self._ledgers: dict[SaleId, _Ledger] = {}
         self._armed: dict[SaleId, Epoch] = {}
         self._loading: dict[SaleId, tuple[Epoch, str]] = {}
@@ -167,7 +165,7 @@ class MemoryStockGate:
 
     def _delay_ms(self, state: PurchaseState) -> int:
         reserved = state is PurchaseState.RESERVED
-        return self._reserved_due_ms if reserved else self._queued_due_ms
+        return self.reserved_due_ms if reserved else self.queued_due_ms
 
     def _burn(self, ledger: _Ledger, claim: Claim, reason: str) -> None:
         request = claim.request
@@ -187,7 +185,7 @@ class MemoryStockGate:
             record = ledger.records.get(purchase_id)
             if record is not None and record.state in _LIFTABLE:
                 queued = attrs.evolve(record, state=PurchaseState.QUEUED)
-                ledger.put(queued, self._clock.now_ms() + self._queued_due_ms)
+                ledger.put(queued, self._clock.now_ms() + self.queued_due_ms)
 
     async def mark_queued(
         self, sale_id: SaleId, epoch: Epoch, purchase_ids: Sequence[PurchaseId]
@@ -258,8 +256,8 @@ class MemoryStockGate:
     def _next_delay_ms(self, record: GateRecord, now_ms: int) -> int:
         """Wait a fixed time for R; for O and Q as long as the purchase is old, which doubles it."""
         if record.state is PurchaseState.RESERVED:
-            return self._reserved_due_ms
-        return max(self._queued_due_ms, now_ms - record.accepted_at_ms)
+            return self.reserved_due_ms
+        return max(self.queued_due_ms, now_ms - record.accepted_at_ms)
 
     async def books(self, sales: Sequence[tuple[SaleId, Epoch]]) -> list[GateBooks | Unavailable]:
         """See `StockGate.books`."""

@@ -1,0 +1,6 @@
+"""The stock gate on Redis ≥ 7.0 or Valkey: one function library, called with FCALL."""
+
+from flashsale_redis.gate import RedisStockGate, open_redis_gate
+from flashsale_redis.library import GateLibrary, gate_library
+
+__all__ = ["GateLibrary", "RedisStockGate", "gate_library", "open_redis_gate"]

@@ -1,0 +1,333 @@
+"""StockGate on Redis: every method is one round trip, every sale one atomic FCALL."""
+
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from redis.exceptions import ResponseError
+
+from flashsale_core.errors import Corrupt, Unavailable, Why
+from flashsale_core.model import (
+    Epoch,
+    GateRecord,
+    PurchaseId,
+    SaleId,
+    SaleState,
+    SaleTerms,
+)
+from flashsale_core.ports import (
+    ClaimBatch,
+    FollowBatch,
+    GateBooks,
+    GateReply,
+    Overdue,
+    StockGate,
+)
+from flashsale_redis.faults import unavailable_of
+from flashsale_redis.library import gate_library
+from flashsale_redis.packing import (
+    STATE_AT,
+    answer_of,
+    books_of,
+    books_row,
+    claim_row,
+    pack,
+    record_of,
+    record_row,
+    unpack,
+)
+from flashsale_redis.wire import DEADLINE_S, Command, Wire
+
+RESERVED_DUE_MS = 10_000
+"""A confirm is due within the promise's 0.8 s; ten seconds later the message is surely lost."""
+QUEUED_DUE_MS = 600_000
+"""A worker may lag behind by minutes in a sale's first rush without anything being wrong."""
+CLAIMS_MAX = 2_000
+"""Claims of one FCALL: Lua unpacks at most some 8,000 values, and nobody else runs meanwhile."""
+LOAD_DEADLINE_S = 5.0
+"""Loading and installing are not on the hot path: they wait out a busy server."""
+
+
+class RedisStockGate:
+    """The gate of all sales under one namespace."""
+
+    def __init__(
+        self,
+        wire: Wire,
+        *,
+        namespace: str = "fs",
+        reserved_due_ms: int = RESERVED_DUE_MS,
+        queued_due_ms: int = QUEUED_DUE_MS,
+    ) -> None:
+        """Use an open wire; the due delays decide when the sweeper looks at a purchase."""
+        self._wire = wire
+        self._namespace = namespace
+        self._reserved_due_ms = reserved_due_ms
+        self._queued_due_ms = queued_due_ms
+        self._library = gate_library()
+
+    def _call(self, name: str, sale_id: SaleId, *args: str | bytes | int) -> Command:
+        tag = f"{self._namespace}:{{{sale_id}}}:"
+        keys = (f"{tag}sale", f"{tag}users", f"{tag}purchases", f"{tag}journal")
+        return ("FCALL", self._library.function(name), 4, *keys, *args)
+
+    async def _one(self, command: Command, *, deadline_s: float | None = None) -> Any:  # noqa: ANN401 - whatever Redis says
+        """Run one command; raises Unavailable for an error reply too."""
+        [reply] = await self._wire.run([command], deadline_s=deadline_s)
+        if isinstance(reply, ResponseError):
+            raise unavailable_of(reply, was_sent=True) from reply
+        return reply
+
+    async def reserve(self, batches: Sequence[ClaimBatch]) -> list[GateReply | Unavailable]:
+        """See `StockGate.reserve`; a batch over `CLAIMS_MAX` is several atomic pieces."""
+        pieces = [piece for batch in batches for piece in _pieces(batch)]
+        replies = await self._wire.run([self._reserve(piece) for piece in pieces])
+        answers = [self._answers(p, r) for p, r in zip(pieces, replies, strict=True)]
+        return answers if len(pieces) == len(batches) else _rejoined(batches, answers)
+
+    def _reserve(self, batch: ClaimBatch) -> Command:
+        return self._call(
+            "reserve",
+            batch.sale_id,
+            batch.epoch,
+            STATE_AT[batch.door],
+            self._reserved_due_ms,
+            self._queued_due_ms,
+            pack([claim_row(claim) for claim in batch.claims]),
+            pack(batch.queued),
+        )
+
+    def _answers(self, batch: ClaimBatch, reply: Any) -> GateReply | Unavailable:  # noqa: ANN401 - whatever Redis says
+        refused = _of_one_sale(reply)
+        if refused is not None:
+            return refused
+        rows = unpack(reply)
+        if len(rows) != len(batch.claims):
+            raise Corrupt("gate-answer", f"{len(rows)} answers to {len(batch.claims)} claims")
+        return [
+            answer_of(claim, batch.door, batch.epoch, row)
+            for claim, row in zip(batch.claims, rows, strict=True)
+        ]
+
+    async def mark_queued(
+        self, sale_id: SaleId, epoch: Epoch, purchase_ids: Sequence[PurchaseId]
+    ) -> None:
+        """See `StockGate.mark_queued`; a mark that does not get through is the sweeper's."""
+        try:
+            await self.mark_queued_surely(sale_id, epoch, purchase_ids)
+        except Unavailable:
+            return
+
+    async def mark_queued_surely(
+        self, sale_id: SaleId, epoch: Epoch, purchase_ids: Sequence[PurchaseId]
+    ) -> None:
+        """Mark, and raise Unavailable when it is not known to have got through."""
+        await self._one(
+            self._call("mark", sale_id, epoch, self._queued_due_ms, pack(list(purchase_ids)))
+        )
+
+    async def follow(self, batches: Sequence[FollowBatch]) -> list[int | Unavailable]:
+        """See `StockGate.follow`."""
+        if not batches:
+            return []
+        replies = await self._wire.run(
+            [
+                self._call(
+                    "follow", batch.sale_id, batch.epoch, pack(batch.sold), pack(batch.released)
+                )
+                for batch in batches
+            ]
+        )
+        return [refused if (refused := _of_one_sale(r)) is not None else int(r) for r in replies]
+
+    async def find(
+        self, sales: Sequence[tuple[SaleId, Epoch]], purchase_id: PurchaseId
+    ) -> list[GateRecord | Unavailable | None]:
+        """See `StockGate.find`."""
+        if not sales:
+            return []
+        replies = await self._wire.run(
+            [self._call("find", sale_id, epoch, purchase_id) for sale_id, epoch in sales]
+        )
+        found: list[GateRecord | Unavailable | None] = []
+        for reply in replies:
+            refused = _of_one_sale(reply)
+            known = refused is None and reply is not None
+            found.append(record_of(purchase_id, unpack(reply)) if known else refused)
+        return found
+
+    async def overdue(
+        self, sale_id: SaleId, epoch: Epoch, limit: int
+    ) -> list[Overdue] | Unavailable:
+        """See `StockGate.overdue`."""
+        [reply] = await self._wire.run(
+            [
+                self._call(
+                    "overdue", sale_id, epoch, limit, self._reserved_due_ms, self._queued_due_ms
+                )
+            ]
+        )
+        refused = _of_one_sale(reply)
+        if refused is not None:
+            return refused
+        # An empty Lua table has no type of its own: cmsgpack writes it as an empty map.
+        return [
+            Overdue(sale_id=sale_id, record=record_of(purchase_id, row))
+            for purchase_id, row in (unpack(reply) or [])
+        ]
+
+    async def books(self, sales: Sequence[tuple[SaleId, Epoch]]) -> list[GateBooks | Unavailable]:
+        """See `StockGate.books`."""
+        if not sales:
+            return []
+        replies = await self._wire.run(
+            [self._call("books", sale_id, epoch) for sale_id, epoch in sales]
+        )
+        return [
+            refused if (refused := _of_one_sale(reply)) is not None else books_of(unpack(reply))
+            for reply in replies
+        ]
+
+    async def set_state(
+        self, sale_id: SaleId, epoch: Epoch, state: SaleState
+    ) -> Unavailable | None:
+        """See `StockGate.set_state`."""
+        [reply] = await self._wire.run([self._call("set_state", sale_id, epoch, state.value)])
+        return _of_one_sale(reply)
+
+    async def begin_load(
+        self, sale_id: SaleId, epoch: Epoch, terms: SaleTerms, state: SaleState
+    ) -> str | None:
+        """See `StockGate.begin_load`."""
+        token = uuid.uuid4().hex
+        optional = (terms.per_user_limit, terms.opens_at_ms, terms.closes_at_ms)
+        opened = await self._one(
+            self._call(
+                "begin_load",
+                sale_id,
+                epoch,
+                token,
+                state.value,
+                terms.units,
+                *("" if value is None else value for value in optional),
+            ),
+            deadline_s=LOAD_DEADLINE_S,
+        )
+        return token if opened else None
+
+    async def load(self, sale_id: SaleId, token: str, records: Sequence[GateRecord]) -> None:
+        """See `StockGate.load`."""
+        rows = pack([record_row(record) for record in records])
+        await self._one(
+            self._call("load", sale_id, token, self._reserved_due_ms, self._queued_due_ms, rows),
+            deadline_s=LOAD_DEADLINE_S,
+        )
+
+    async def arm(self, sale_id: SaleId, token: str, expected: GateBooks) -> None:
+        """See `StockGate.arm`."""
+        differing = await self._one(
+            self._call("arm", sale_id, token, pack(books_row(expected))),
+            deadline_s=LOAD_DEADLINE_S,
+        )
+        if differing:
+            seen = books_of(unpack(differing))
+            raise Corrupt("books-differ", f"{sale_id}: loaded {seen}, expected {expected}")
+
+    async def drop(self, sale_id: SaleId) -> None:
+        """See `StockGate.drop`."""
+        await self._one(self._call("drop", sale_id))
+
+    async def install(self) -> bool:
+        """Load the function library unless it is there; answer whether this call did.
+
+        Raises Unavailable, also when this Redis user may not load functions.
+        """
+        try:
+            await self._one(("FUNCTION", "LOAD", self._library.source), deadline_s=LOAD_DEADLINE_S)
+        except Unavailable as refused:
+            if "already exists" in str(refused):
+                return False
+            raise
+        return True
+
+    async def check(self) -> None:
+        """Raise Unavailable unless Redis answers and has the function library."""
+        nowhere = SaleId("-")
+        try:
+            await self._one(self._call("find", nowhere, 0, "-"))
+        except Unavailable as refused:
+            if refused.why is not Why.NOT_ARMED or "gate install" in refused.detail:
+                raise
+
+
+def _of_one_sale(reply: Any) -> Unavailable | None:  # noqa: ANN401 - whatever Redis says
+    """Return what concerns one sale alone; raise what concerns the server."""
+    if not isinstance(reply, ResponseError):
+        return None
+    refused = unavailable_of(reply, was_sent=True)
+    if refused.why is Why.GATE_AWAY:
+        raise refused from reply
+    return refused
+
+
+def _pieces(batch: ClaimBatch) -> list[ClaimBatch]:
+    if len(batch.claims) + len(batch.queued) <= CLAIMS_MAX:
+        return [batch]
+    claims = [batch.claims[i : i + CLAIMS_MAX] for i in range(0, len(batch.claims), CLAIMS_MAX)]
+    marks = [batch.queued[i : i + CLAIMS_MAX] for i in range(0, len(batch.queued), CLAIMS_MAX)]
+    return [_piece(batch, (), mark) for mark in marks] + [_piece(batch, c, ()) for c in claims]
+
+
+def _piece(batch: ClaimBatch, claims: Any, queued: Any) -> ClaimBatch:  # noqa: ANN401 - slices
+    return ClaimBatch(
+        sale_id=batch.sale_id, epoch=batch.epoch, door=batch.door, claims=claims, queued=queued
+    )
+
+
+def _rejoined(
+    batches: Sequence[ClaimBatch], answers: list[GateReply | Unavailable]
+) -> list[GateReply | Unavailable]:
+    rest = iter(answers)
+    joined: list[GateReply | Unavailable] = []
+    for batch in batches:
+        parts = [next(rest) for _ in _pieces(batch)]
+        refused = next((part for part in parts if isinstance(part, Unavailable)), None)
+        if refused is not None:
+            # What an earlier piece took stays journaled, and is a replay when asked again.
+            joined.append(refused)
+        else:
+            joined.append([a for part in parts if not isinstance(part, Unavailable) for a in part])
+    return joined
+
+
+@asynccontextmanager
+async def open_redis_gate(
+    url: str,
+    *,
+    namespace: str = "fs",
+    reserved_due_ms: int = RESERVED_DUE_MS,
+    queued_due_ms: int = QUEUED_DUE_MS,
+    deadline_s: float = DEADLINE_S,
+    installs: bool = True,
+) -> AsyncIterator[RedisStockGate]:
+    """Open the gate; with `installs`, load the function library where this user may.
+
+    Opens even while Redis is away: a door that opens late is better than one that does not.
+    """
+    wire = Wire(url, deadline_s=deadline_s)
+    gate = RedisStockGate(
+        wire, namespace=namespace, reserved_due_ms=reserved_due_ms, queued_due_ms=queued_due_ms
+    )
+    try:
+        if installs:
+            try:
+                await gate.install()
+            except Unavailable:
+                pass  # `check` and `doctor` say what is wrong, and how it is put right.
+        yield gate
+    finally:
+        await wire.aclose()
+
+
+_: type[StockGate] = RedisStockGate

@@ -1,0 +1,37 @@
+"""The Lua function library as a text with its own name: `lua/stock_gate.lua` and its content hash."""
+
+import hashlib
+from functools import cache
+from importlib import resources
+from pathlib import Path
+
+import attrs
+
+_FILE = "stock_gate.lua"
+_CHECKOUT = Path(__file__).resolve().parents[3] / "lua"
+
+
+@attrs.frozen(kw_only=True)
+class GateLibrary:
+    """The library's source as it is loaded, and the version that its names carry."""
+
+    source: str
+    version: str
+
+    @property
+    def name(self) -> str:
+        """Name the library as FUNCTION LIST does."""
+        return f"flashsale_gate_{self.version}"
+
+    def function(self, name: str) -> str:
+        """Name one of its functions as FCALL wants it."""
+        return f"{name}_{self.version}"
+
+
+@cache
+def gate_library() -> GateLibrary:
+    """Read the library: from inside the installed package, else from the checkout."""
+    packed = resources.files("flashsale_redis") / "lua" / _FILE
+    text = (packed if packed.is_file() else _CHECKOUT / _FILE).read_text(encoding="utf-8")
+    version = hashlib.sha256(text.encode()).hexdigest()[:12]
+    return GateLibrary(source=text.replace("VERSION", version), version=version)

@@ -1,0 +1,82 @@
+"""Commands to Redis and their replies, under one deadline, never sent twice."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from redis.asyncio import BlockingConnectionPool
+from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError, ResponseError
+
+from flashsale_redis.faults import unavailable_of
+
+DEADLINE_S = 0.28
+"""Redis's share of a buyer's 0.8 s: a buyer hears within 300 ms that the gate is away."""
+CONNECTIONS_MAX = 16
+"""A process needs few: calls are coalesced, and one in flight keeps a single-threaded gate busy."""
+
+Command = Sequence[str | bytes | int]
+
+
+class Wire:
+    """A pool of connections that runs several commands in one round trip."""
+
+    def __init__(self, url: str, *, deadline_s: float = DEADLINE_S) -> None:
+        """Open nothing yet. `url` is redis:// or rediss://, with user and password if any."""
+        self._deadline_s = deadline_s
+        kind = SSLConnection if urlsplit(url).scheme == "rediss" else Connection
+        self._pool = BlockingConnectionPool.from_url(
+            url,
+            connection_class=kind,
+            max_connections=CONNECTIONS_MAX,
+            timeout=deadline_s,
+            # One deadline over connect, send and all replies stands in `run`.
+            socket_timeout=None,
+            socket_connect_timeout=None,
+            socket_keepalive=True,
+            # A lost reply must not run a script again: the caller decides, with the same id.
+            retry=Retry(NoBackoff(), 0),
+            retry_on_error=[],
+            protocol=3,
+            decode_responses=False,
+            client_name="flashsale",
+        )
+
+    async def run(
+        self, commands: Sequence[Command], *, deadline_s: float | None = None
+    ) -> list[Any]:
+        """Send all, then read a reply each; an error REPLY is returned in its place.
+
+        Raises Unavailable; `may_have_happened` once the first byte may have left.
+        """
+        was_sent = False
+        try:
+            async with asyncio.timeout(deadline_s or self._deadline_s):
+                connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]
+                try:
+                    packed = connection.pack_commands(commands)
+                    was_sent = True
+                    await connection.send_packed_command(packed, check_health=False)
+                    return [await _reply(connection) for _ in commands]
+                except BaseException:
+                    # Replies still on their way must not answer the next caller.
+                    await connection.disconnect(nowait=True)
+                    raise
+                finally:
+                    await self._pool.release(connection)
+        except (RedisError, OSError, TimeoutError) as error:
+            raise unavailable_of(error, was_sent=was_sent) from error
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._pool.aclose()
+
+
+async def _reply(connection: AbstractConnection) -> Any:  # noqa: ANN401 - whatever Redis says
+    try:
+        return await connection.read_response()
+    except ResponseError as refused:
+        return refused

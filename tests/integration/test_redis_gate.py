@@ -1,0 +1,146 @@
+"""The Redis gate keeps the contract, on a real server."""
+
+import uuid
+from collections.abc import AsyncIterator
+
+import pytest
+from flashsale_redis import RedisStockGate, gate_library
+from flashsale_redis.wire import Wire
+from tests.servers.redis import Redis
+
+from flashsale_core.errors import Unavailable, Why
+from flashsale_core.model import SaleState, SaleTerms
+from flashsale_core.ports import StockGate
+from flashsale_core.testing.stock_gate import MakeGate, StockGateContract, claim, open_sale
+
+
+BUSY_LUA = """
+local function ms() local t = redis.call('TIME') return t[1] * 1000 + t[2] / 1000 end
+local ends = ms() + tonumber(ARGV[1])
+while ms() < ends do end
+return 'late'
+"""
+"""Keeps a single-threaded server from answering anybody."""
+
+
+@pytest.fixture
+async def wire(redis_server: Redis) -> AsyncIterator[Wire]:
+    """A pool of its own for every test: pools belong to one event loop."""
+    wire = Wire(redis_server.url, deadline_s=5.0)
+    await RedisStockGate(wire).install()
+    yield wire
+    await wire.aclose()
+
+
+@pytest.fixture
+def make_gate(wire: Wire) -> MakeGate:
+    """Gates with other delays on one namespace, so that they see the same sales."""
+    namespace = f"t{uuid.uuid4().hex[:12]}"
+
+    async def make(*, reserved_due_ms: int = 10_000, queued_due_ms: int = 600_000) -> StockGate:
+        return RedisStockGate(
+            wire,
+            namespace=namespace,
+            reserved_due_ms=reserved_due_ms,
+            queued_due_ms=queued_due_ms,
+        )
+
+    return make
+
+
+class TestRedisStockGate(StockGateContract):
+    """The contract, on Redis."""
+
+
+async def test_emptied_redis_refuses_to_sell_until_it_is_loaded(
+    wire: Wire, make_gate: MakeGate
+) -> None:
+    """FLUSHALL leaves the function memory; the sale's own epoch is gone."""
+    gate = await make_gate()
+    sale = await open_sale(gate)
+    await sale.reserve(claim("p1"))
+    await wire.run([("FLUSHALL",)])
+    [reply] = await gate.reserve([sale.batch(claim("p2"))])
+    assert isinstance(reply, Unavailable)
+    assert reply.why is Why.NOT_ARMED
+    assert await gate.begin_load(sale.sale_id, sale.epoch, SaleTerms(units=1), SaleState.OPEN)
+
+
+async def test_an_emptied_redis_in_the_middle_of_a_load_is_not_armed(
+    wire: Wire, make_gate: MakeGate
+) -> None:
+    """Half the books must never sell: the token alone is not enough."""
+    gate = await make_gate()
+    sale = await open_sale(gate)
+    token = await gate.begin_load(
+        sale.sale_id, type(sale.epoch)(2), SaleTerms(units=1), SaleState.OPEN
+    )
+    assert token is not None
+    await wire.run([("FLUSHALL",)])
+    with pytest.raises(Unavailable):
+        await gate.load(sale.sale_id, token, [])
+
+
+async def test_without_the_library_nothing_is_armed_and_the_fix_is_named(
+    wire: Wire, make_gate: MakeGate
+) -> None:
+    """«Function not found» is not an outage: it says what to type."""
+    gate = await make_gate()
+    sale = await open_sale(gate)
+    await wire.run([("FUNCTION", "DELETE", gate_library().name)])
+    try:
+        [reply] = await gate.reserve([sale.batch(claim("p1"))])
+        assert isinstance(reply, Unavailable)
+        assert reply.why is Why.NOT_ARMED
+        with pytest.raises(Unavailable, match="flashsale gate install"):
+            await RedisStockGate(wire).check()
+    finally:
+        assert await RedisStockGate(wire).install()
+    assert not await RedisStockGate(wire).install()
+    await RedisStockGate(wire).check()
+
+
+async def test_books_that_do_not_add_up_halt_the_sale(wire: Wire, make_gate: MakeGate) -> None:
+    """Conservation is asserted after every mutation; nothing is written when it fails."""
+    gate = await make_gate()
+    sale = await open_sale(gate)
+    await sale.reserve(claim("p1"))
+    [keys] = await wire.run([("KEYS", f"*{{{sale.sale_id}}}:sale")])
+    await wire.run([("HINCRBY", keys[0], "available", "5")])
+    [reply] = await gate.reserve([sale.batch(claim("p2"))])
+    assert isinstance(reply, Unavailable)
+    assert reply.why is Why.HALTED
+    [state] = await wire.run([("HGET", keys[0], "state")])
+    assert state == b"HALTED"
+
+
+async def test_a_batch_over_the_limit_is_taken_in_pieces(make_gate: MakeGate) -> None:
+    """Lua's stack has an end; the caller need not know."""
+    gate = await make_gate()
+    sale = await open_sale(gate, units=5_000)
+    answers = await sale.reserve(*(claim(f"p{n}", user=f"u{n}") for n in range(4_500)))
+    assert len(answers) == 4_500
+    assert (await sale.books()).available == 500
+
+
+@pytest.mark.parametrize("url", ["redis://127.0.0.1:1/0"])
+async def test_an_unreachable_gate_took_nothing(url: str) -> None:
+    """Nothing was sent: the buyer may be told so."""
+    wire = Wire(url)
+    with pytest.raises(Unavailable) as away:
+        await RedisStockGate(wire).reserve([])
+    assert away.value.why is Why.GATE_AWAY
+    assert not away.value.may_have_happened
+    await wire.aclose()
+
+
+async def test_a_frozen_gate_is_given_up_within_its_share_and_may_have_taken_the_unit(
+    redis_server: Redis,
+) -> None:
+    """A lost reply is an unknown outcome; the next caller is not answered by it."""
+    wire = Wire(redis_server.url)
+    with pytest.raises(Unavailable) as away:
+        await wire.run([("EVAL", BUSY_LUA, 0, 600)])
+    assert away.value.may_have_happened
+    assert await wire.run([("ECHO", "mine")], deadline_s=5.0) == [b"mine"]
+    await wire.aclose()
