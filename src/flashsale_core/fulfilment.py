@@ -293,7 +293,8 @@ class Fulfilment:
         rows_by_sale: dict[SaleId, list[Standing]] = {}
         for standing in standings:
             if standing.is_new:
-                self._observer.recorded(standing)
+                decision = work.decisions[standing.sale_id, standing.purchase_id]
+                self._observer.recorded(_traced(standing, decision.traceparent))
             if standing.sale_id in work.epochs and standing.sale_id not in work.unarmed:
                 rows_by_sale.setdefault(standing.sale_id, []).append(standing)
         batches = []
@@ -324,6 +325,10 @@ def follow_batch(sale_id: SaleId, epoch: Epoch, rows: Iterable[Standing]) -> Fol
             (r.purchase_id, r.reason or "") for r in rows if r.status is OrderStatus.REJECTED
         ),
     )
+
+
+def _traced(standing: Standing, traceparent: str | None) -> Standing:
+    return standing if traceparent is None else attrs.evolve(standing, traceparent=traceparent)
 
 
 def _request_of(accepted: PurchaseAccepted, item_id: ItemId) -> PurchaseRequest:

@@ -351,6 +351,8 @@ class Standing:
     status: OrderStatus
     reason: str | None
     is_new: bool
+    traceparent: str | None = attrs.field(default=None, eq=False)
+    """Of the request that wrote the row, for the log alone; the use case fills it in."""
 
 
 class OrderRepository(Protocol):
