@@ -1,0 +1,302 @@
+"""Which exchange, queues and bindings there must be; made and compared here, and nowhere else.
+
+Only `ensure_topology` creates. Running processes use `missing_parts` (passive declares), which
+shows that a queue exists and says nothing of its shape or bindings; `verify_topology` compares
+shapes too, by declaring again, as it should be, what is there already: a broker answers that with
+OK or with the first argument that differs, and changes nothing.
+
+Every queue is a durable quorum queue, bound to the exchange by its own name:
+- requests and accepted, which the engine consumes, give a message up after 1,000 deliveries and
+  hand it to the dead letters, at least once (a low limit kills what a crashing worker prefetched);
+- accepted queues have one active consumer, which keeps each in order;
+- orders and dead letters have no limit: others read them, in their own time. `orders` is there so
+  that events wait for a first reader instead of being unroutable; a service that wants events of
+  its own binds a queue of its own to the exchange by the same routing key.
+"""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+import attrs
+from aio_pika import ExchangeType
+from aio_pika.abc import AbstractChannel, AbstractConnection
+from aio_pika.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed
+
+from flashsale_core.errors import Conflict
+from flashsale_rabbitmq.config import RabbitMQConfig
+from flashsale_rabbitmq.connecting import close_quietly, connect
+from flashsale_rabbitmq.faults import translated
+
+DELIVERY_LIMIT = 1_000
+"""A poisoned message ends somewhere; a worker that crashes a few times loses none."""
+NO_DELIVERY_LIMIT = -1
+"""What RabbitMQ 4 must be told; older ones have no limit unless told, and refuse the number."""
+UNLIMITED_SINCE = 4
+"""The major version whose quorum queues drop a message after 20 deliveries by default."""
+DIFFERENCES_MAX = 16
+"""A queue has fewer arguments than this, so asking for the next difference ends."""
+DIFFERENCE = re.compile(
+    r"inequivalent arg '(?P<name>[^']+)'.*?current is (?P<found>none|.+)$", re.DOTALL
+)
+QUORUM_ONLY = frozenset({"x-delivery-limit", "x-dead-letter-strategy"})
+"""Arguments that only quorum queues have."""
+TYPED_VALUE = re.compile(r"the value '(?P<value>.*)' of type '(?P<type>\w+)'")
+
+Argument = str | int | bool
+
+
+@attrs.frozen(kw_only=True)
+class QueueShape:
+    """A queue as it is declared."""
+
+    name: str
+    arguments: Mapping[str, Argument]
+    durable: bool = True
+
+    def __str__(self) -> str:
+        """Show the shape as an operator compares it."""
+        listed = ", ".join(f"{name}={value}" for name, value in sorted(self.arguments.items()))
+        return f"{'durable' if self.durable else 'transient'}, {listed or 'no arguments'}"
+
+
+def wanted_queues(config: RabbitMQConfig, broker_major: int) -> tuple[QueueShape, ...]:
+    """List the queues that must be there, the dead letters first: the others point at them."""
+    quorum: dict[str, Argument] = {"x-queue-type": "quorum"}
+    kept = dict(quorum)
+    if broker_major >= UNLIMITED_SINCE:
+        kept["x-delivery-limit"] = NO_DELIVERY_LIMIT
+    consumed = {
+        **quorum,
+        "x-delivery-limit": DELIVERY_LIMIT,
+        "x-dead-letter-exchange": config.exchange,
+        "x-dead-letter-routing-key": config.dead_letters,
+        # Dead-lettering at least once is allowed only with this; without a length it never acts.
+        "x-overflow": "reject-publish",
+        "x-dead-letter-strategy": "at-least-once",
+    }
+    ordered = {**consumed, "x-single-active-consumer": True}
+    return (
+        QueueShape(name=config.dead_letters, arguments=kept),
+        QueueShape(name=config.orders, arguments=kept),
+        QueueShape(name=config.requests, arguments=consumed),
+        *(QueueShape(name=name, arguments=ordered) for name in config.accepted_queues()),
+    )
+
+
+async def ensure_topology(config: RabbitMQConfig) -> tuple[str, ...]:
+    """Create what is missing and return its names; running it again does nothing.
+
+    Raises Conflict("topology-differs") when anything has another shape, with both shapes shown,
+    before anything is created. Raises Unavailable when the broker is away or refuses.
+    """
+    async with _talking(config) as talk:
+        missing = await talk.compare()
+        async with talk.channel() as channel:
+            await _declare_exchange(channel, config)
+            for shape in wanted_queues(config, talk.broker_major):
+                await _declare(channel, shape)
+                queue = await channel.get_queue(shape.name, ensure=False)
+                await queue.bind(config.exchange, routing_key=shape.name)
+        return missing
+
+
+async def verify_topology(config: RabbitMQConfig) -> None:
+    """Compare every shape and create nothing; the user needs the right to configure.
+
+    Raises Conflict("topology-differs") with both shapes of each part that differs, or
+    Conflict("topology-missing") with the names of what is not there.
+    """
+    async with _talking(config) as talk:
+        missing = await talk.compare()
+    if missing:
+        raise Conflict(
+            "topology-missing",
+            f"missing: {', '.join(missing)}; `flashsale topics ensure` creates them",
+        )
+
+
+async def missing_parts(
+    connection: AbstractConnection, config: RabbitMQConfig
+) -> tuple[str, ...]:
+    """Name the exchange and queues that do not exist. Creates nothing and needs no rights."""
+    talk = _Talk(config=config, connection=connection)
+    return await talk.missing()
+
+
+@asynccontextmanager
+async def _talking(config: RabbitMQConfig) -> "AsyncIterator[_Talk]":
+    connection = await connect(config, "flashsale topology")
+    try:
+        with translated("working on the topology"):
+            async with asyncio.timeout(config.deadline_ms / 1_000):
+                yield _Talk(config=config, connection=connection)
+    finally:
+        await close_quietly(connection)
+
+
+async def _declare_exchange(
+    channel: AbstractChannel, config: RabbitMQConfig, *, passive: bool = False
+) -> None:
+    await channel.declare_exchange(
+        config.exchange, ExchangeType.TOPIC, durable=True, passive=passive
+    )
+
+
+async def _declare(channel: AbstractChannel, shape: QueueShape, *, passive: bool = False) -> None:
+    await channel.declare_queue(
+        shape.name, durable=shape.durable, arguments=dict(shape.arguments), passive=passive
+    )
+
+
+@attrs.frozen(kw_only=True)
+class _Talk:
+    """Questions about the topology. An error answer costs its channel, so each has its own."""
+
+    config: RabbitMQConfig
+    connection: AbstractConnection
+
+    @property
+    def broker_major(self) -> int:
+        """Tell the broker's major version, as it introduced itself."""
+        transport = self.connection.transport
+        properties = transport.connection.server_properties if transport is not None else {}
+        found = re.match(r"\d+", str(properties.get("version", "")))
+        return int(found.group()) if found else 0
+
+    @asynccontextmanager
+    async def channel(self) -> AsyncIterator[AbstractChannel]:
+        channel = self.connection.channel()
+        await channel.initialize()
+        try:
+            yield channel
+        finally:
+            await close_quietly(channel)
+
+    async def missing(self) -> tuple[str, ...]:
+        names = [] if await self._has_exchange() else [f"exchange {self.config.exchange}"]
+        names += [
+            f"queue {shape.name}"
+            for shape in wanted_queues(self.config, self.broker_major)
+            if not await self._has(shape)
+        ]
+        return tuple(names)
+
+    async def compare(self) -> tuple[str, ...]:
+        """Return what is missing; raise Conflict when what is there has another shape."""
+        missing = await self.missing()
+        differences: list[str] = []
+        if f"exchange {self.config.exchange}" not in missing:
+            differences += await self._exchange_difference()
+        for shape in wanted_queues(self.config, self.broker_major):
+            if f"queue {shape.name}" not in missing:
+                differences += await self._queue_difference(shape)
+        differences += await self._surplus()
+        if differences:
+            raise Conflict(
+                "topology-differs",
+                "; ".join(differences) + ". Nothing was changed: delete what differs once it is "
+                "empty and run `flashsale topics ensure`, or set the names or partitions to fit",
+            )
+        return missing
+
+    async def _has_exchange(self) -> bool:
+        try:
+            async with self.channel() as channel:
+                await _declare_exchange(channel, self.config, passive=True)
+        except ChannelNotFoundEntity:
+            return False
+        return True
+
+    async def _has(self, shape: QueueShape) -> bool:
+        try:
+            async with self.channel() as channel:
+                await _declare(channel, shape, passive=True)
+        except ChannelNotFoundEntity:
+            return False
+        return True
+
+    async def _exchange_difference(self) -> list[str]:
+        try:
+            async with self.channel() as channel:
+                await _declare_exchange(channel, self.config)
+        except ChannelPreconditionFailed as exc:
+            return [f"exchange {self.config.exchange}: wanted durable topic; {exc}"]
+        return []
+
+    async def _queue_difference(self, shape: QueueShape) -> list[str]:
+        """Find the shape that the queue has, by one more difference at a time."""
+        tried = shape
+        for _ in range(DIFFERENCES_MAX):
+            try:
+                async with self.channel() as channel:
+                    await _declare(channel, tried)
+            except ChannelPreconditionFailed as exc:
+                corrected = as_found(tried, str(exc))
+                if corrected is None:
+                    return [f"queue {shape.name}: wanted {shape}; {exc}"]
+                tried = corrected
+            else:
+                break
+        if tried == shape:
+            return []
+        return [f"queue {shape.name}: wanted {shape}; found {without_unseen(tried)}"]
+
+    async def _surplus(self) -> list[str]:
+        """Look for one accepted queue too many: promises in it would never be consumed."""
+        surplus = f"{self.config.accepted}.{self.config.accepted_partitions}"
+        if not await self._has(QueueShape(name=surplus, arguments={})):
+            return []
+        return [
+            f"queue {surplus}: wanted {self.config.accepted_partitions} accepted queues; found more"
+        ]
+
+
+def as_found(tried: QueueShape, refusal: str) -> QueueShape | None:
+    """Read the broker's refusal and correct the shape; None when it says something else.
+
+    The forms: current is none · current is 'classic' · current is the value '5' of type 'long'.
+    """
+    difference = DIFFERENCE.search(refusal)
+    if difference is None:
+        return None
+    name, found = difference["name"], difference["found"].strip()
+    if name == "durable":
+        return attrs.evolve(tried, durable=found.strip("'") == "true")
+    arguments = dict(tried.arguments)
+    if found == "none":
+        arguments.pop(name, None)
+    else:
+        typed = TYPED_VALUE.search(found)
+        arguments[name] = _value(typed["value"] if typed is not None else found.strip("'"))
+    corrected = attrs.evolve(tried, arguments=arguments)
+    return None if corrected == tried else corrected
+
+
+def without_unseen(found: QueueShape) -> QueueShape:
+    """Leave out what the broker does not compare: a queue that is not quorum has none of it."""
+    kind = found.arguments.get("x-queue-type", "classic")
+    seen = {
+        name: value
+        for name, value in found.arguments.items()
+        if kind == "quorum" or name not in QUORUM_ONLY
+    }
+    return attrs.evolve(found, arguments={**seen, "x-queue-type": kind})
+
+
+def _value(text: str) -> Argument:
+    if text in ("true", "false"):
+        return text == "true"
+    return int(text) if re.fullmatch(r"-?\d+", text) else text
+
+
+__all__ = [
+    "QueueShape",
+    "as_found",
+    "ensure_topology",
+    "missing_parts",
+    "verify_topology",
+    "wanted_queues",
+    "without_unseen",
+]

@@ -1,0 +1,115 @@
+"""AMQP messages to the engine's and back: bytes, headers, origin. Nothing is decoded here."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from aiormq.abc import DeliveredMessage
+
+from flashsale_core.events import (
+    ORIGIN_HEADER,
+    REASON_HEADER,
+    Channel,
+    Message,
+    ParkedMessage,
+)
+
+BROKERS_OWN_HEADERS = frozenset({"x-delivery-count"})
+"""The broker counts deliveries here; a message delivered again must look the same."""
+PURCHASE_HEADER = "flashsale-purchase-id"
+"""Which purchase a message is about; AMQP's message id must be new with every attempt."""
+DLT_QUEUE_HEADER = "flashsale-original-queue"
+DLT_DETAIL_HEADER = "flashsale-detail"
+DLT_TIME_HEADER = "flashsale-dead-at"
+DLT_CUT_HEADER = "flashsale-headers-left-out"
+ORIGINAL_HEADERS_BYTES_MAX = 64 * 1024
+"""All headers travel in one frame of at most 128 KiB; beyond it the broker ends the connection."""
+DETAIL_CHARS_MAX = 1_000
+ORIGIN_DIGEST_BYTES = 16
+
+AmqpHeaders = dict[str, Any]
+
+
+def message_from(
+    delivered: DeliveredMessage, channel: Channel, queue: str, partition: int
+) -> Message:
+    """Read what was delivered, bytes untouched; no key, because AMQP has none."""
+    properties = delivered.header.properties
+    table: Mapping[str, object] = properties.headers or {}
+    return Message(
+        channel=channel,
+        body=delivered.body,
+        headers=tuple(
+            (name, header_bytes(value))
+            for name, value in table.items()
+            if name not in BROKERS_OWN_HEADERS
+        ),
+        content_type=properties.content_type,
+        origin=origin_of(queue, properties.message_id, delivered.body),
+        partition=partition,
+    )
+
+
+def origin_of(queue: str, message_id: str | None, body: bytes) -> str:
+    """Name a message for good: a digest of its message id, if it has one, and its body.
+
+    RabbitMQ numbers nothing, so two equal messages without ids are one.
+    """
+    named = (message_id or "").encode()
+    digest = hashlib.blake2b(digest_size=ORIGIN_DIGEST_BYTES)
+    digest.update(len(named).to_bytes(2, "big") + named + body)
+    return f"{queue}:{digest.hexdigest()}"
+
+
+def header_bytes(value: object) -> bytes:
+    """Write any AMQP header value as bytes, always the same: text as UTF-8, the rest as JSON."""
+    if isinstance(value, (bytes, bytearray)):
+        return bytes(value)
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogatepass")
+    if value is None:
+        return b""
+    if isinstance(value, datetime):
+        return _plain(value).encode()
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), default=_plain).encode()
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat()
+    if isinstance(value, (bytes, bytearray)):
+        return bytes(value).decode("utf-8", "backslashreplace")
+    return str(value)
+
+
+def amqp_headers(headers: Sequence[tuple[str, bytes]]) -> AmqpHeaders:
+    """Write header bytes as AMQP strings where they are UTF-8, else as byte arrays."""
+    table: AmqpHeaders = {}
+    for name, value in headers:
+        try:
+            table[name] = value.decode()
+        except UnicodeDecodeError:
+            table[name] = bytearray(value)
+    return table
+
+
+def dead_letter_headers(letter: ParkedMessage, queue: str, now: datetime) -> AmqpHeaders:
+    """Keep the original headers and add, as strings, from where, why and when.
+
+    Headers so large that ours would not fit beside them are left out, and a header says so: the
+    parked message in the database has them.
+    """
+    headers = letter.message.headers
+    size = sum(len(name.encode()) + len(value) for name, value in headers)
+    fits = size <= ORIGINAL_HEADERS_BYTES_MAX
+    table = amqp_headers(headers) if fits else {DLT_CUT_HEADER: f"{size} bytes"}
+    table[ORIGIN_HEADER] = letter.message.origin
+    table[REASON_HEADER] = letter.reason
+    table[DLT_QUEUE_HEADER] = queue
+    table[DLT_DETAIL_HEADER] = letter.detail[:DETAIL_CHARS_MAX]
+    table[DLT_TIME_HEADER] = now.astimezone(UTC).isoformat(timespec="milliseconds")
+    if letter.purchase_id is not None:
+        table[PURCHASE_HEADER] = letter.purchase_id
+    return table
