@@ -21,7 +21,9 @@ from structlog.types import EventDict, Processor, WrappedLogger
 MASK = "***"
 SECRET_CHARS_MIN = 4
 """A shorter secret would mask half the log, and protects nothing."""
-_SECRET_KEY = re.compile(r"password|passwd|secret|token|authorization|credential|api_key", re.IGNORECASE)
+_SECRET_KEY = re.compile(
+    r"password|passwd|secret|token|authorization|credential|api_key", re.IGNORECASE
+)
 _USERINFO = re.compile(r"(?<=://)([^/@:\s]*):[^/@\s]*@")
 _QUIETER = (
     "aiokafka",
