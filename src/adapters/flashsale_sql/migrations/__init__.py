@@ -1,0 +1,1 @@
+"""Alembic's folder: each file in `versions` brings the tables one step further, and none goes back."""

@@ -1,0 +1,93 @@
+"""Orders and stock, with the follow-up facts in the same transaction."""
+
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy import RowMapping, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from flashsale_core.model import (
+    Door,
+    Epoch,
+    Order,
+    OrderStatus,
+    PurchaseId,
+    SaleId,
+    Source,
+)
+from flashsale_core.ports import Decision, OrderRepository, Standing
+from flashsale_sql.recording import Recording
+from flashsale_sql.schema import orders
+from flashsale_sql.transactions import Transactions
+
+
+class SqlOrderRepository:
+    """The table `orders`, and what every new row moves with it."""
+
+    def __init__(self, transactions: Transactions) -> None:
+        """Take the database's transactions."""
+        self._transactions = transactions
+        self._recording = Recording(transactions.dialect)
+
+    async def record(
+        self, decisions: Sequence[Decision], epochs: Mapping[SaleId, Epoch]
+    ) -> list[Standing]:
+        """Record a batch in one transaction; see `flashsale_core.ports.OrderRepository`."""
+        if not decisions:
+            return []
+        if len({(one.sale_id, one.purchase_id) for one in decisions}) != len(decisions):
+            raise ValueError("a batch names a purchase at most once")
+
+        async def work(connection: AsyncConnection) -> list[Standing]:
+            return await self._recording.record(connection, decisions, epochs)
+
+        return await self._transactions.write(work)
+
+    async def find(
+        self, purchase_id: PurchaseId, sale_ids: Sequence[SaleId] | None = None
+    ) -> list[Order]:
+        """Find a purchase's orders, in the named sales or in all."""
+        query = select(orders).where(orders.c.purchase_id == purchase_id)
+        if sale_ids is not None:
+            query = query.where(orders.c.sale_id.in_(sale_ids))
+
+        async def work(connection: AsyncConnection) -> list[Order]:
+            found = await connection.execute(query.order_by(orders.c.sale_id))
+            return [_order(row) for row in found.mappings()]
+
+        return await self._transactions.read(work)
+
+    async def standing(
+        self, purchases: Sequence[tuple[SaleId, PurchaseId]]
+    ) -> list[Standing | None]:
+        """Say how each stands, None where there is no row."""
+        if not purchases:
+            return []
+
+        async def work(connection: AsyncConnection) -> list[Standing | None]:
+            standing = await self._recording.standing(connection, purchases)
+            return [standing.get(key) for key in purchases]
+
+        return await self._transactions.read(work)
+
+
+def _order(row: RowMapping) -> Order:
+    return Order(
+        sale_id=row["sale_id"],
+        purchase_id=row["purchase_id"],
+        item_id=row["item_id"],
+        user_id=row["user_id"],
+        quantity=row["quantity"],
+        unit_price_minor=row["unit_price_minor"],
+        currency=row["currency"],
+        source=Source(row["source"]),
+        event_id=row["event_id"],
+        door=Door(row["door"]),
+        requested_at_ms=row["requested_at"],
+        accepted_at_ms=row["accepted_at"] or 0,
+        recorded_at_ms=row["recorded_at"],
+        status=OrderStatus(row["status"]),
+        reason=row["reason"],
+    )
+
+
+_: type[OrderRepository] = SqlOrderRepository

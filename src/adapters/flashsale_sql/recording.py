@@ -1,0 +1,259 @@
+"""The one transaction that records a batch: orders, then their facts, then the sales, last.
+
+Every step locks in one order for everybody: orders in ascending (sale, id), then (for unknown
+items) the items' advisory locks, then sales in ascending id. The sales rows, which all batches of
+a sale meet, are held the shortest.
+
+When a sale turns out to have fewer units than the gate handed out, its rows of this batch are
+there already, as CONFIRMED. They are changed after the sales are locked, which keeps the order all
+the same: nobody else can see or wait for rows that this very transaction wrote.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from operator import attrgetter
+
+import attrs
+from sqlalchemy import BigInteger, Text, bindparam, delete, exists, select, text, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from flashsale_core.errors import StaleEpoch
+from flashsale_core.model import Epoch, OrderStatus, PurchaseId, Reason, SaleId, SaleState
+from flashsale_core.occurrence import order_event
+from flashsale_core.ports import Decision, Standing
+from flashsale_sql.dialects import Dialect, Rows, item_key
+from flashsale_sql.facts import to_json
+from flashsale_sql.schema import now, orders, outbox, sales
+
+Key = tuple[SaleId, PurchaseId]
+
+_key_of = attrgetter("sale_id", "purchase_id")
+_ORDER_COLUMNS = (
+    "sale_id",
+    "purchase_id",
+    "item_id",
+    "user_id",
+    "quantity",
+    "source",
+    "event_id",
+    "door",
+    "requested_at",
+    "accepted_at",
+    "status",
+    "reason",
+)
+_LOCK_ITEMS = text(
+    "select pg_advisory_xact_lock_shared(key) from unnest(cast(:keys as bigint[])) as key"
+)
+_TAKE_UNITS = (
+    update(sales)
+    .where(sales.c.sale_id == bindparam("of_sale", type_=Text))
+    .values(
+        available=sales.c.available - bindparam("units", type_=BigInteger),
+        sold=sales.c.sold + bindparam("units", type_=BigInteger),
+    )
+)
+_REJECT = (
+    update(orders)
+    .where(
+        orders.c.sale_id == bindparam("of_sale", type_=Text),
+        orders.c.purchase_id == bindparam("of_purchase", type_=Text),
+    )
+    .values(status=OrderStatus.REJECTED.value, reason=Reason.GATE_DRIFT.value)
+)
+
+
+@attrs.frozen(kw_only=True)
+class _Held:
+    """A sale's row while this transaction holds it."""
+
+    epoch: Epoch
+    available: int
+
+
+class Recording:
+    """The statements of recording, for one database."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        """Read the statements' files."""
+        self._dialect = dialect
+        self._insert_orders = dialect.statement("insert_orders")
+        self._insert_facts = dialect.statement("insert_facts")
+        self._standing = dialect.statement("standing")
+
+    async def record(
+        self,
+        connection: AsyncConnection,
+        decisions: Sequence[Decision],
+        epochs: Mapping[SaleId, Epoch],
+    ) -> list[Standing]:
+        """Record a batch in the connection's transaction; see `OrderRepository.record`."""
+        at_ms: int = (await connection.execute(select(now()))).scalar_one()
+        written = await self._write_orders(connection, decisions, at_ms)
+        new = [decision for decision in decisions if _key_of(decision) in written]
+        reasons = {_key_of(decision): decision.reason for decision in new}
+        await self._write_facts(connection, new, reasons, at_ms)
+        await self._refuse_known_items(connection, new)
+        await self._take_units(connection, new, reasons, epochs, at_ms)
+        old = [_key_of(decision) for decision in decisions if _key_of(decision) not in written]
+        standing = await self.standing(connection, old)
+        return [
+            _new(key, reasons[key]) if key in reasons else standing[key]
+            for key in map(_key_of, decisions)
+        ]
+
+    async def standing(
+        self, connection: AsyncConnection, keys: Sequence[Key]
+    ) -> dict[Key, Standing]:
+        """Read the rows that stand."""
+        if not keys:
+            return {}
+        given = self._dialect.as_parameters(("sale_id", "purchase_id"), keys)
+        found = await connection.execute(self._standing, given)
+        return {
+            (row.sale_id, row.purchase_id): Standing(
+                sale_id=row.sale_id,
+                purchase_id=row.purchase_id,
+                status=OrderStatus(row.status),
+                reason=row.reason,
+                is_new=False,
+            )
+            for row in found
+        }
+
+    async def _write_orders(
+        self, connection: AsyncConnection, decisions: Iterable[Decision], at_ms: int
+    ) -> set[Key]:
+        rows = [_row(decision) for decision in sorted(decisions, key=_key_of)]
+        given = self._dialect.as_parameters(_ORDER_COLUMNS, rows)
+        written = await connection.execute(self._insert_orders, {**given, "recorded_at": at_ms})
+        return {(sale_id, purchase_id) for sale_id, purchase_id in written}
+
+    async def _write_facts(
+        self,
+        connection: AsyncConnection,
+        new: Iterable[Decision],
+        reasons: Mapping[Key, str | None],
+        at_ms: int,
+    ) -> None:
+        events = (order_event(one, reasons[_key_of(one)], at_ms) for one in new)
+        rows: Rows = [(event.occurrence_id, to_json(event)) for event in events]
+        if rows:
+            given = self._dialect.as_parameters(("occurrence_id", "fact"), rows)
+            await connection.execute(self._insert_facts, {**given, "written_at": at_ms})
+
+    async def _refuse_known_items(
+        self, connection: AsyncConnection, new: Iterable[Decision]
+    ) -> None:
+        """Let UNKNOWN_ITEM commit only while no sale of the item is there, nor being made."""
+        items = {one.item_id for one in new if one.reason == Reason.UNKNOWN_ITEM}
+        if not items:
+            return
+        if self._dialect.has_advisory_locks:
+            await connection.execute(_LOCK_ITEMS, {"keys": sorted(map(item_key, items))})
+        known = await connection.scalar(select(sales.c.item_id).where(sales.c.item_id.in_(items)))
+        if known is not None:
+            raise StaleEpoch(f"item {known} has a sale by now")
+
+    async def _take_units(
+        self,
+        connection: AsyncConnection,
+        new: Sequence[Decision],
+        reasons: dict[Key, str | None],
+        epochs: Mapping[SaleId, Epoch],
+        at_ms: int,
+    ) -> None:
+        confirmed = [one for one in new if one.reason is None]
+        held = await _lock_sales(connection, {*epochs, *(one.sale_id for one in confirmed)})
+        for sale_id, epoch in epochs.items():
+            if sale_id not in held or held[sale_id].epoch != epoch:
+                raise StaleEpoch(f"{sale_id} is no longer in epoch {epoch}")
+        taken, misfits = _fit(confirmed, held)
+        if misfits:
+            await self._reject(connection, misfits, reasons, at_ms)
+        if taken:
+            units = [{"of_sale": sale_id, "units": taken[sale_id]} for sale_id in sorted(taken)]
+            await connection.execute(_TAKE_UNITS, units)
+
+    async def _reject(
+        self,
+        connection: AsyncConnection,
+        misfits: Sequence[Decision],
+        reasons: dict[Key, str | None],
+        at_ms: int,
+    ) -> None:
+        """Make of this transaction's own rows what the units left say, and stop their sales."""
+        wrong = [order_event(one, None, at_ms).occurrence_id for one in misfits]
+        reasons.update((_key_of(one), Reason.GATE_DRIFT.value) for one in misfits)
+        await connection.execute(
+            _REJECT, [{"of_sale": one.sale_id, "of_purchase": one.purchase_id} for one in misfits]
+        )
+        await connection.execute(delete(outbox).where(outbox.c.occurrence_id.in_(wrong)))
+        await self._write_facts(connection, misfits, reasons, at_ms)
+        halted = {one.sale_id for one in misfits}
+        await connection.execute(
+            update(sales)
+            .where(
+                sales.c.sale_id.in_(halted),
+                sales.c.state.not_in([SaleState.HALTED.value, SaleState.SETTLED.value]),
+            )
+            .values(state=SaleState.HALTED.value, state_since=at_ms)
+        )
+
+
+async def _lock_sales(
+    connection: AsyncConnection, sale_ids: Iterable[SaleId]
+) -> dict[SaleId, _Held]:
+    """Lock the sales' rows in ascending order; what is read is what the last holder left."""
+    rows = await connection.execute(
+        select(sales.c.sale_id, sales.c.epoch, sales.c.available)
+        .where(sales.c.sale_id.in_(sorted(sale_ids)))
+        .order_by(sales.c.sale_id)
+        .with_for_update()
+    )
+    return {row.sale_id: _Held(epoch=row.epoch, available=row.available) for row in rows}
+
+
+def _fit(
+    confirmed: Iterable[Decision], held: Mapping[SaleId, _Held]
+) -> tuple[Counter[SaleId], list[Decision]]:
+    """Hand out what is left in the batch's order; a sale that is not there has nothing."""
+    left = {sale_id: row.available for sale_id, row in held.items()}
+    taken: Counter[SaleId] = Counter()
+    misfits = []
+    for one in confirmed:
+        if one.quantity > left.get(one.sale_id, 0):
+            misfits.append(one)
+            continue
+        left[one.sale_id] -= one.quantity
+        taken[one.sale_id] += one.quantity
+    return taken, misfits
+
+
+def _row(decision: Decision) -> tuple[object, ...]:
+    status = OrderStatus.CONFIRMED if decision.reason is None else OrderStatus.REJECTED
+    return (
+        decision.sale_id,
+        decision.purchase_id,
+        decision.item_id,
+        decision.user_id,
+        decision.quantity,
+        decision.source,
+        decision.event_id,
+        decision.door,
+        decision.requested_at_ms,
+        # Zero says that nothing was ever accepted; 1970 would be a lie to whoever reads the table.
+        decision.accepted_at_ms or None,
+        status,
+        decision.reason,
+    )
+
+
+def _new(key: Key, reason: str | None) -> Standing:
+    return Standing(
+        sale_id=key[0],
+        purchase_id=key[1],
+        status=OrderStatus.CONFIRMED if reason is None else OrderStatus.REJECTED,
+        reason=reason,
+        is_new=True,
+    )
