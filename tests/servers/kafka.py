@@ -44,6 +44,9 @@ SETTINGS = {
     "share.coordinator.state.topic.min.isr": "1",
     "share.coordinator.state.topic.num.partitions": "1",
     "group.initial.rebalance.delay.ms": "0",
+    # A killed broker may come back only when its session is over: 9 s as shipped.
+    "broker.session.timeout.ms": "4000",
+    "broker.heartbeat.interval.ms": "1000",
 }
 LOGGING = """\
 status=ERROR
@@ -129,7 +132,9 @@ def _container() -> Kafka:
         described.with_env("KAFKA_" + name.upper().replace(".", "_"), value)
     runner = launch.Container(described, lambda: _ready(port))
     url = f"kafka://{HOST}:{port}"
-    return Kafka(kind="kafka", url=url, plaintext_url=url, origin=f"container {IMAGE}", runner=runner)
+    return Kafka(
+        kind="kafka", url=url, plaintext_url=url, origin=f"container {IMAGE}", runner=runner
+    )
 
 
 def _local(heap_mb: int, *, sasl: bool) -> Kafka:
@@ -192,12 +197,9 @@ def _sasl_settings(plain: Account, server_pem: Path) -> dict[str, str]:
         f"{listener}.ssl.keystore.location": str(server_pem),
         f"{listener}.sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-512",
         f"{listener}.plain.sasl.jaas.config": (
-            f"{login}.plain.PlainLoginModule required"
-            f' user_{plain.username}="{plain.password}";'
+            f'{login}.plain.PlainLoginModule required user_{plain.username}="{plain.password}";'
         ),
-        f"{listener}.scram-sha-512.sasl.jaas.config": (
-            f"{login}.scram.ScramLoginModule required;"
-        ),
+        f"{listener}.scram-sha-512.sasl.jaas.config": (f"{login}.scram.ScramLoginModule required;"),
     }
 
 

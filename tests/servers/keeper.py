@@ -33,7 +33,7 @@ def watch(mark: str, folder: Path) -> None:
 def _start() -> int:
     """Start the keeper and return our end of its pipe, which is never closed before we end."""
     theirs, ours = os.pipe()
-    keeper = subprocess.Popen(  # noqa: S603  (this file, with the running interpreter)
+    keeper = subprocess.Popen(
         [sys.executable, "-I", "-S", __file__],
         stdin=theirs,
         # Ctrl-C reaches the whole group of the terminal; the keeper must outlive it.

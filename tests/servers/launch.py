@@ -234,7 +234,7 @@ class Daemon(mirakuru.Executor):
         self._close_output()
         return self
 
-    def kill(self, wait: bool = True, sig: int | None = None) -> Daemon:  # noqa: FBT001, FBT002
+    def kill(self, wait: bool = True, sig: int | None = None) -> Daemon:  # noqa: FBT002
         """End the process at once; the signature is mirakuru's."""
         super().kill(wait=wait, sig=sig)
         self._close_output()
@@ -331,7 +331,9 @@ def container(image: str, port_inside: int, port: int, **environment: str) -> Do
     """Describe a container that publishes one port on the loopback address only."""
     from testcontainers.core.container import DockerContainer  # noqa: PLC0415  (needed with Docker only)
 
-    described = DockerContainer(image).with_bind_ports(port_inside, (HOST, port))
+    described = DockerContainer(image)
+    # Docker's client takes a pair of address and port here, testcontainers' types do not say so.
+    described.ports[port_inside] = (HOST, port)  # type: ignore[assignment]
     for name, value in environment.items():
         described.with_env(name, value)
     return described

@@ -44,9 +44,7 @@ class Postgres(launch.Server):
 
 def running_postgres(*, ours: bool = False) -> AbstractContextManager[Postgres]:
     """Yield a running PostgreSQL; `ours` starts one that the test may stop and kill."""
-    return launch.running(
-        "postgres", ours=ours, attach=attach, container=_container, local=_local
-    )
+    return launch.running("postgres", ours=ours, attach=attach, container=_container, local=_local)
 
 
 def attach(url: str, origin: str) -> Postgres:
@@ -87,7 +85,7 @@ def _local() -> Postgres:
 class _PostgresDaemon(launch.Daemon):
     """The server, whose backends leave its process group and so are not reached by killpg."""
 
-    def kill(self, wait: bool = True, sig: int | None = None) -> _PostgresDaemon:  # noqa: FBT001, FBT002
+    def kill(self, wait: bool = True, sig: int | None = None) -> _PostgresDaemon:  # noqa: FBT002
         """End all processes at once; a backend left over would keep the server from starting."""
         backends = self._backends()
         super().kill(wait=wait, sig=sig)
@@ -108,7 +106,9 @@ class _PostgresDaemon(launch.Daemon):
         if self.process is None or not self.running():
             return []
         number = self.process.pid
-        return [int(word) for word in Path(f"/proc/{number}/task/{number}/children").read_text().split()]
+        return [
+            int(word) for word in Path(f"/proc/{number}/task/{number}/children").read_text().split()
+        ]
 
 
 def _signal(processes: list[int], number: signal.Signals) -> None:
@@ -136,9 +136,7 @@ def _initialise(initdb: Path, data: Path, user: str | None) -> None:
 def _ready(port: int) -> bool:
     """Create our database if need be: that proves more than an open port."""
     server = f"postgresql://postgres@{HOST}:{port}/"
-    done = _psql(
-        server + "postgres", f"SELECT 1 FROM pg_database WHERE datname = '{DATABASE}'"
-    )
+    done = _psql(server + "postgres", f"SELECT 1 FROM pg_database WHERE datname = '{DATABASE}'")
     if done.returncode:
         return False
     if not done.stdout.strip():

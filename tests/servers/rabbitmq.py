@@ -20,9 +20,7 @@ class RabbitMQ(launch.Server):
 
 def running_rabbitmq(*, ours: bool = False) -> AbstractContextManager[RabbitMQ]:
     """Yield a running RabbitMQ; `ours` starts one that the test may stop and kill."""
-    return launch.running(
-        "rabbitmq", ours=ours, attach=attach, container=_container, local=_local
-    )
+    return launch.running("rabbitmq", ours=ours, attach=attach, container=_container, local=_local)
 
 
 def attach(url: str, origin: str) -> RabbitMQ:
