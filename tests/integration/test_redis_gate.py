@@ -1,16 +1,22 @@
 """The Redis gate keeps the contract, on a real server."""
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator
 
 import pytest
+from flashsale_memory.clock import SystemClock
+from flashsale_memory.gate import MemoryStockGate
 from flashsale_redis import RedisStockGate, gate_library
 from flashsale_redis.wire import Wire
+from hypothesis import settings
+from hypothesis.stateful import run_state_machine_as_test
 from tests.servers.redis import Redis
 
 from flashsale_core.errors import Unavailable, Why
 from flashsale_core.model import SaleState, SaleTerms
 from flashsale_core.ports import StockGate
+from flashsale_core.testing.gate_machine import gate_machine
 from flashsale_core.testing.stock_gate import MakeGate, StockGateContract, claim, open_sale
 
 
@@ -144,3 +150,16 @@ async def test_a_frozen_gate_is_given_up_within_its_share_and_may_have_taken_the
     assert away.value.may_have_happened
     assert await wire.run([("ECHO", "mine")], deadline_s=5.0) == [b"mine"]
     await wire.aclose()
+
+
+def test_memory_and_redis_answer_alike(redis_server: Redis) -> None:
+    """The differential run: the same random commands, the same answers and the same books."""
+    with asyncio.Runner() as runner:
+        wire = Wire(redis_server.url, deadline_s=5.0)
+        redis_gate = RedisStockGate(wire, namespace=f"t{uuid.uuid4().hex[:12]}")
+        runner.run(redis_gate.install())
+        machine = gate_machine(lambda: [MemoryStockGate(SystemClock()), redis_gate], runner.run)
+        run_state_machine_as_test(
+            machine, settings=settings(max_examples=80, stateful_step_count=40, deadline=None)
+        )
+        runner.run(wire.aclose())

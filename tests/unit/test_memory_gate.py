@@ -1,26 +1,16 @@
 """The memory gate keeps the contract of every gate."""
 
+import asyncio
+
 import pytest
+from flashsale_memory.clock import SystemClock
 from flashsale_memory.gate import MemoryStockGate
+from hypothesis import settings
+from hypothesis.stateful import run_state_machine_as_test
 
 from flashsale_core.ports import StockGate
+from flashsale_core.testing.gate_machine import gate_machine
 from flashsale_core.testing.stock_gate import MakeGate, StockGateContract
-
-
-class SystemClock:
-    """The machine's clock."""
-
-    def now_ms(self) -> int:
-        """Tell the wall clock."""
-        import time
-
-        return time.time_ns() // 1_000_000
-
-    def monotonic_ms(self) -> float:
-        """Tell a clock that never steps."""
-        import time
-
-        return time.monotonic() * 1_000
 
 
 class TestMemoryStockGate(StockGateContract):
@@ -37,3 +27,10 @@ class TestMemoryStockGate(StockGateContract):
             return gate
 
         return make
+
+
+def test_the_memory_gate_is_the_machine() -> None:
+    """Random commands: conservation, limits and answers as the model says."""
+    with asyncio.Runner() as runner:
+        machine = gate_machine(lambda: [MemoryStockGate(SystemClock())], runner.run)
+        run_state_machine_as_test(machine, settings=settings(max_examples=60, deadline=None))
