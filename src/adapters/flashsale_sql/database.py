@@ -17,7 +17,7 @@ from flashsale_sql.sale_catalogue import SqlSaleCatalogue
 from flashsale_sql.transactions import Transactions
 
 POOL_SIZE_DEFAULT = 10
-"""One a partition in work, one a relay, a few for questions; a server has about a hundred for all."""
+"""One a partition in work, one a relay, a few for questions; a server has about a hundred."""
 
 
 @attrs.frozen(kw_only=True)

@@ -118,7 +118,7 @@ def postgresql_arguments(url: str, waits: Waits) -> dict[str, Any]:
     query = dict(parse_qsl(parts.query, keep_blank_values=True))
     if "ssl" in query:
         query.setdefault("sslmode", query.pop("ssl"))
-    caches = {
+    caches: dict[str, Any] = {
         name: int(query.pop(name))
         for name in ("prepared_statement_cache_size", "statement_cache_size")
         if name in query
@@ -148,7 +148,7 @@ def _sqlite(url: str, pool_size: int, waits: Waits, *, begin: str) -> AsyncEngin
         raise ValueError("SQLite needs a file: every connection to :memory: has one of its own")
     engine = _engine(url, pool_size, waits, {"timeout": waits.pool_ms / 1_000})
 
-    def prepare(connection: Any, _: ConnectionPoolEntry) -> None:  # noqa: ANN401 - the driver's own
+    def prepare(connection: Any, _: ConnectionPoolEntry) -> None:
         # The driver must not begin transactions by itself: `begin_transaction` does.
         connection.isolation_level = None
         cursor = connection.cursor()

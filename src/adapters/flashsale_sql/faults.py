@@ -121,7 +121,8 @@ def fault_of(error: Exception) -> Fault | None:
             return None
         case UnicodeError() | OverflowError():
             return Fault.CONTENT
-    return Fault.AWAY
+        case _:
+            return Fault.AWAY
 
 
 def _of_driver(original: BaseException | None) -> Fault | None:

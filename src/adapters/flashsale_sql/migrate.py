@@ -15,11 +15,11 @@ from flashsale_sql.schema import revision
 from flashsale_sql.transactions import Transactions
 
 HEAD = "0001"
-"""The migration that this version's statements are written for; a test compares it with the files."""
+"""The migration that the statements are written for; a test compares it with the files."""
 UPGRADE_LOCK = 0x466C_6173_6853_616C
 """PostgreSQL's advisory lock of two upgrades that begin at the same moment; spells FlashSal."""
 UPGRADE_WAITS = Waits(statement_ms=3_600_000, lock_ms=30_000)
-"""A step may have to write a big table anew; but for a lock it waits only as long as a deployment may."""
+"""A step may write a big table anew; for a lock it waits only as long as a deployment may."""
 
 _one_at_a_time = threading.Lock()
 """Alembic's `op` and `context` are globals of the process."""

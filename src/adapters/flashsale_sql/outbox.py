@@ -34,7 +34,7 @@ class SqlOutbox:
         return await self._relay_under_lease(publish, limit)
 
     async def _relay_under_locks(self, publish: Publish, limit: int) -> int:
-        """Publish while the transaction holds the rows: a relay that dies gives them free at once."""
+        """Publish while the transaction holds the rows: one that dies gives them free at once."""
         trouble: Exception | None = None
         async with self._transactions.begun() as transaction:
             await transaction.connection.execute(_ALLOW_PUBLISH)
@@ -63,7 +63,7 @@ class SqlOutbox:
             await publish(events)
         except BaseException:
             free = update(outbox).where(mine).values(claimed_until=None)
-            # When not even this goes through, the lease ends by itself; the trouble told is the bus's.
+            # If not even this goes through, the lease ends by itself; the bus's trouble is told.
             with suppress(Unavailable):
                 await self._transactions.write(lambda connection: connection.execute(free))
             raise

@@ -114,7 +114,9 @@ class SqlParkedMessages:
         query = select(_columns.status, func.count()).group_by(_columns.status)
 
         async def work(connection: AsyncConnection) -> dict[ParkedStatus, int]:
-            counted = {ParkedStatus(status): count for status, count in await connection.execute(query)}
+            counted = {
+                ParkedStatus(status): count for status, count in await connection.execute(query)
+            }
             return {status: counted.get(status, 0) for status in ParkedStatus}
 
         return await self._transactions.read(work)

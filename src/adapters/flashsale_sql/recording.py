@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
 
 import attrs
-from sqlalchemy import BigInteger, Text, bindparam, delete, exists, select, text, update
+from sqlalchemy import BigInteger, Text, bindparam, delete, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from flashsale_core.errors import StaleEpoch

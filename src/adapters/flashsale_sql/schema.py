@@ -22,7 +22,7 @@ from sqlalchemy.dialects.postgresql import TIMESTAMP
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.sql.expression import ColumnElement, literal
+from sqlalchemy.sql.expression import literal
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
@@ -42,13 +42,13 @@ class Timestamp(TypeDecorator[int]):
         own = TIMESTAMP(timezone=True) if dialect.name == "postgresql" else BigInteger()
         return dialect.type_descriptor(own)
 
-    def process_bind_param(self, value: int | None, dialect: Dialect) -> Any:  # noqa: ANN401 - SQLAlchemy's own signature
+    def process_bind_param(self, value: int | None, dialect: Dialect) -> Any:
         """Turn milliseconds into what the driver takes."""
         if value is None or dialect.name != "postgresql":
             return value
         return _EPOCH + value * _MILLISECOND
 
-    def process_result_value(self, value: Any, dialect: Dialect) -> int | None:  # noqa: ANN401 - SQLAlchemy's own signature
+    def process_result_value(self, value: Any, dialect: Dialect) -> int | None:
         """Turn the driver's value into milliseconds; rounded, as statements add in doubles."""
         if value is None or dialect.name != "postgresql":
             return value  # type: ignore[no-any-return]
@@ -90,12 +90,12 @@ def _now_in_sqlite(_element: now, _compiler: SQLCompiler, **_: object) -> str:
 
 
 @compiles(from_now, "postgresql")
-def _from_now_in_postgresql(element: from_now, compiler: SQLCompiler, **kw: Any) -> str:  # noqa: ANN401 - handed on
+def _from_now_in_postgresql(element: from_now, compiler: SQLCompiler, **kw: Any) -> str:
     return f"({_POSTGRESQL_NOW} + {_delay(element, compiler, kw)} * interval '1 millisecond')"
 
 
 @compiles(from_now, "sqlite")
-def _from_now_in_sqlite(element: from_now, compiler: SQLCompiler, **kw: Any) -> str:  # noqa: ANN401 - handed on
+def _from_now_in_sqlite(element: from_now, compiler: SQLCompiler, **kw: Any) -> str:
     return f"({_SQLITE_NOW} + {_delay(element, compiler, kw)})"
 
 

@@ -83,7 +83,8 @@ class Transactions:
                 async with self.begun() as transaction:
                     result = await work(transaction.connection)
                     await transaction.commit()
-        return result
+                    return result
+        raise AssertionError("the last attempt returns or raises")
 
     @asynccontextmanager
     async def begun(self) -> AsyncIterator[Transaction]:

@@ -1,1 +1,1 @@
-"""Alembic's folder: each file in `versions` brings the tables one step further, and none goes back."""
+"""Alembic's folder: each file in `versions` brings the tables one step further, none back."""

@@ -1,0 +1,39 @@
+"""The tables of a database inside one process.
+
+Between two awaits nobody else runs, so a method that awaits nothing is a transaction.
+"""
+
+import attrs
+
+from flashsale_core.events import OrderEvent, ParkedMessage
+from flashsale_core.model import Order, PurchaseId, Sale, SaleId
+from flashsale_core.ports import Clock
+
+Key = tuple[SaleId, PurchaseId]
+
+
+@attrs.define(eq=False)
+class WaitingFact:
+    """A fact of the outbox; claimed while somebody is telling it."""
+
+    event: OrderEvent
+    is_claimed: bool = False
+
+
+@attrs.define(eq=False)
+class ParkedRow:
+    """A parked message, and from when on it may be claimed."""
+
+    message: ParkedMessage
+    due_at_ms: int
+
+
+@attrs.define(eq=False)
+class Tables:
+    """All that the four ports share."""
+
+    clock: Clock
+    sales: dict[SaleId, Sale] = attrs.field(factory=dict)
+    orders: dict[Key, Order] = attrs.field(factory=dict)
+    outbox: list[WaitingFact] = attrs.field(factory=list)
+    parked: dict[tuple[str, str], ParkedRow] = attrs.field(factory=dict)
