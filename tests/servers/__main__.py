@@ -62,8 +62,9 @@ def _start(running: ExitStack) -> dict[str, str]:
 
 def _fetch() -> int:
     try:
+        # Kafka's jars are wanted beside a container too: for TLS, and for Java's clients.
+        print(f"Kafka {maven.KAFKA_VERSION}: {maven.kafka_libraries()}")
         if not launch.docker_answers():
-            print(f"Kafka {maven.KAFKA_VERSION}: {maven.kafka_libraries()}")
             print(f"Apicurio Registry {maven.REGISTRY_VERSION}: {maven.registry_jar().parent}")
     except servers.ServerMissing as missing:
         print(missing, file=sys.stderr)

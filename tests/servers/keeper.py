@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 _pipe: int | None = None
@@ -58,9 +59,13 @@ def processes_marked(marks: set[str]) -> list[int]:
 
 def _keep() -> None:
     told = [line.rstrip("\n").split("\t") for line in sys.stdin]
-    for process in processes_marked({mark for mark, _ in told}):
-        with contextlib.suppress(OSError):
-            os.kill(process, signal.SIGKILL)
+    marks = {mark for mark, _ in told}
+    while processes := processes_marked(marks):
+        for process in processes:
+            with contextlib.suppress(OSError):
+                os.kill(process, signal.SIGKILL)
+        # A folder is removed only when nobody writes into it any more.
+        time.sleep(0.05)
     for _, folder in told:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -333,7 +333,7 @@ def container(image: str, port_inside: int, port: int, **environment: str) -> Do
 
     described = DockerContainer(image)
     # Docker's client takes a pair of address and port here, testcontainers' types do not say so.
-    described.ports[port_inside] = (HOST, port)  # type: ignore[assignment]
+    described.ports[str(port_inside)] = (HOST, port)  # type: ignore[assignment]
     for name, value in environment.items():
         described.with_env(name, value)
     return described

@@ -1,0 +1,105 @@
+# Flashsale. `make` alone lists what it can do; each target's line is its comment after "##".
+#
+# Everything is installed into .venv, with hashes, from requirements/*.txt. A stamp file tells
+# what is installed, so that a second `make run` starts at once.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+VENV ?= .venv
+PORT ?= 8080
+# Two processes: more would only take the cores from the servers under test.
+TEST_PROCESSES ?= 2
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# The package itself builds with what the hashes already brought.
+PIP_SELF := $(PIP) --no-deps --no-build-isolation --editable .
+TESTED := src tests
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 16
+
+# ── use it ──────────────────────────────────────────────────────────────────────────────────
+
+.PHONY: run
+run: $(VENV)/.installed-run ## start API and worker in one process on http://127.0.0.1:8080 (PORT=8090)
+	@exec $(BIN)/python -m flashsale run --port $(PORT)
+
+.PHONY: clean-data
+clean-data: ## forget the sales and orders that `make run` keeps in data/
+	rm -rf data
+
+.PHONY: servers
+servers: $(VENV)/.installed-dev ## start real Redis, Kafka, registry, RabbitMQ, PostgreSQL; Ctrl-C stops them
+	@exec $(BIN)/python -m tests.servers
+
+# ── work on it ──────────────────────────────────────────────────────────────────────────────
+
+.PHONY: test
+test: ## install what is missing, say so, and run every test
+	@scripts/phase "Debian packages for the test servers" scripts/install-servers
+	@scripts/phase "Python packages" $(MAKE) $(VENV)/.installed-dev
+	@scripts/phase "Kafka and schema registry" scripts/fetch-servers $(BIN)/python
+	@scripts/phase "Unit tests" $(MAKE) unit
+	@scripts/phase "Integration tests" $(MAKE) integration
+
+.PHONY: unit
+unit: $(VENV)/.installed-dev ## the tests that need no server
+	@$(BIN)/python -m pytest tests/unit
+
+.PHONY: integration
+integration: $(VENV)/.installed-dev ## the tests on real servers, which they start themselves
+	@together=0; $(BIN)/python -m pytest tests/integration -m "not alone" \
+		-n $(TEST_PROCESSES) --dist loadfile || together=$$?; \
+	alone=0; $(BIN)/python -m pytest tests/integration -m alone || alone=$$?; \
+	test $$alone -ne 5 || alone=0; \
+	exit $$((together ? together : alone))
+
+.PHONY: check
+check: $(VENV)/.installed-dev ## format, lint, types, import rules, unit tests
+	@scripts/phase "Format" $(BIN)/ruff format --check $(TESTED)
+	@scripts/phase "Lint" $(BIN)/ruff check $(TESTED)
+	@scripts/phase "Types" $(BIN)/mypy
+	@scripts/phase "Import rules" $(BIN)/lint-imports
+	@scripts/phase "Unit tests" $(MAKE) unit
+
+.PHONY: format
+format: $(VENV)/.installed-dev ## format the code and mend what the linter can mend
+	@$(BIN)/ruff check --fix --quiet $(TESTED) || true
+	@$(BIN)/ruff format $(TESTED)
+
+.PHONY: newcomer
+newcomer: ## do what README's first section says on a bare Debian (root and debootstrap)
+	@scripts/newcomer
+
+.PHONY: lock
+lock: $(VENV)/.installed-dev ## pin the newest versions that fit, with hashes
+	@scripts/lock $(BIN)/uv
+
+# ── installed ───────────────────────────────────────────────────────────────────────────────
+
+$(BIN)/python:
+	@echo "Creating $(VENV) …"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Flashsale needs Python 3.11 or later; $(PYTHON) is older (make PYTHON=…)"; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+
+# dev.txt holds all of run.txt, at the same versions: after `make test` there is nothing to add.
+$(VENV)/.installed-run: requirements/run.txt pyproject.toml | $(BIN)/python
+	@if [ -e $(VENV)/.installed-dev ]; then $(MAKE) $(VENV)/.installed-dev; else \
+		echo "Installing what the embedded default needs (requirements/run.txt) …"; \
+		$(PIP) --require-hashes --requirement requirements/run.txt; \
+		$(PIP_SELF); \
+	fi
+	@touch $@
+
+$(VENV)/.installed-dev: requirements/dev.txt pyproject.toml | $(BIN)/python
+	@echo "Installing everything and the test tools (requirements/dev.txt) …"
+	@$(PIP) --require-hashes --requirement requirements/dev.txt
+	@$(PIP_SELF)
+	@touch $@
