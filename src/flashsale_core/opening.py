@@ -7,7 +7,6 @@ opens, leaving closes. Opening must not wait for a server that is away; `check` 
 """
 
 from contextlib import AbstractAsyncContextManager
-from pathlib import Path
 from typing import Protocol
 
 import attrs
@@ -75,7 +74,8 @@ class BusSecurity:
     mechanism: str | None = None
     username: str | None = None
     password: str | None = attrs.field(default=None, repr=False)
-    ca_file: Path | None = None
+    ca_file: str | None = None
+    """A file in PEM."""
 
 
 @attrs.frozen(kw_only=True)
@@ -129,7 +129,5 @@ class DatabaseOptions:
 class OpenDatabase(Protocol):
     """An entry point of `flashsale.databases`."""
 
-    def __call__(
-        self, url: str, options: DatabaseOptions
-    ) -> AbstractAsyncContextManager[Database]:
+    def __call__(self, url: str, options: DatabaseOptions) -> AbstractAsyncContextManager[Database]:
         """Open the database that the URL names; a file of our own is made and migrated here."""

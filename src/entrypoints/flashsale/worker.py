@@ -1,0 +1,233 @@
+"""The worker: consumes both channels, tells the outbox's facts, sweeps the journal, feeds parked
+messages back. Everything it does may be done twice, by two workers, or again after a crash.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, TypeVar
+
+import attrs
+import structlog
+
+from flashsale_core.board import SaleBoard
+from flashsale_core.errors import StaleEpoch, Unavailable
+from flashsale_core.events import Channel
+from flashsale_core.parking import FEED_MAX, Parking
+from flashsale_core.ports import Clock, Delivery, EventBus, Observer, Outbox, Subscription
+from flashsale_core.sweeper import SWEEP_MAX, Sweeper
+from flashsale.supervision import FAILURES_MAX, Backoff, Step, pause
+
+T = TypeVar("T")
+
+CONSUMED = (Channel.ACCEPTED, Channel.REQUESTS)
+"""Each has a loop and a bound of its own: a promise never waits behind the outside door's crowd."""
+STALE_TRIES_QUIETLY = 3
+"""An epoch changes rarely, and then once; whatever still differs after this many looks must wait."""
+
+
+class Consumer:
+    """Takes deliveries of one channel, fulfils them side by side, and ends each one way."""
+
+    def __init__(
+        self,
+        channel: Channel,
+        *,
+        bus: EventBus,
+        parking: Parking,
+        board: SaleBoard,
+        observer: Observer,
+        clock: Clock,
+        stopping: asyncio.Event,
+        backoff: Callable[[], Backoff],
+        batch: int,
+        deliveries: int,
+        subscriptions: dict[Channel, Subscription],
+    ) -> None:
+        """`subscriptions` holds what is open, for whoever asks how much waits."""
+        self._channel = channel
+        self._bus = bus
+        self._parking = parking
+        self._board = board
+        self._observer = observer
+        self._clock = clock
+        self._stopping = stopping
+        self._backoff = backoff
+        self._batch = batch
+        self._deliveries = deliveries
+        self._subscriptions = subscriptions
+        self._log = structlog.get_logger("flashsale").bind(channel=channel.value)
+
+    async def step(self) -> float:
+        """Join the channel and work until the stop; raises when it can go on no longer."""
+        async with self._bus.subscribe(self._channel, messages_max=self._batch) as subscription:
+            self._subscriptions[self._channel] = subscription
+            try:
+                await self._consume(subscription)
+            finally:
+                del self._subscriptions[self._channel]
+        return 0.0
+
+    async def _consume(self, subscription: Subscription) -> None:
+        slots = asyncio.Semaphore(self._deliveries)
+        async with asyncio.TaskGroup() as in_hand:
+            while (delivery := await self._next(subscription, slots)) is not None:
+                work = in_hand.create_task(self._handle(subscription, delivery))
+                work.add_done_callback(lambda _: slots.release())
+
+    async def _next(
+        self, subscription: Subscription, slots: asyncio.Semaphore
+    ) -> Delivery | None:
+        """Wait for a free slot and a delivery; None at the stop."""
+        backoff = self._backoff()
+        while not self._stopping.is_set():
+            if not await self._unless_stopping(slots.acquire()):
+                return None
+            try:
+                delivery = await self._unless_stopping(subscription.take())
+            except Unavailable as away:
+                slots.release()
+                self._log.warning("nothing can be taken", error=str(away))
+                await pause(self._stopping, backoff.next_wait_s())
+                continue
+            if delivery is None:
+                slots.release()
+            return delivery
+        return None
+
+    async def _unless_stopping(self, waiting: Coroutine[Any, Any, T]) -> T | None:
+        """Wait for it or for the stop, whichever is first; None at the stop."""
+        work = asyncio.ensure_future(waiting)
+        stop = asyncio.ensure_future(self._stopping.wait())
+        try:
+            await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
+            return work.result() if work.done() else None
+        finally:
+            await _cancelled(work)
+            await _cancelled(stop)
+
+    async def _handle(self, subscription: Subscription, delivery: Delivery) -> None:
+        """Fulfil a delivery and acknowledge it; give it back when the stop, or a failure, is first."""
+        try:
+            is_done = await self._fulfil(delivery)
+        except BaseException:
+            # Cancelled, or beyond mending: the same messages come again, here or elsewhere.
+            with contextlib.suppress(Exception):
+                await subscription.give_back(delivery)
+            raise
+        if is_done:
+            await subscription.acknowledge(delivery)
+        else:
+            await subscription.give_back(delivery)
+
+    async def _fulfil(self, delivery: Delivery) -> bool:
+        """Try until it is durable; False when the stop came first. No attempt is counted.
+
+        While something needed is away the delivery stays in hand, so its partition rests.
+        """
+        backoff, stale, failures = self._backoff(), 0, 0
+        while True:
+            began_ms = self._clock.monotonic_ms()
+            try:
+                await self._parking.deliver(delivery.messages)
+            except StaleEpoch:
+                stale += 1
+                wait_s = await self._look_again(backoff, stale)
+            except Unavailable as away:
+                self._log.warning("delivery waits", partition=delivery.partition, error=str(away))
+                wait_s = backoff.next_wait_s()
+            except Exception:
+                failures += 1
+                self._log.exception("delivery failed", partition=delivery.partition)
+                if failures >= FAILURES_MAX:
+                    raise
+                wait_s = backoff.next_wait_s()
+            else:
+                seconds = (self._clock.monotonic_ms() - began_ms) / 1_000
+                self._observer.batch("fulfil", len(delivery.messages), seconds)
+                return True
+            await pause(self._stopping, wait_s)
+            if self._stopping.is_set():
+                return False
+
+    async def _look_again(self, backoff: Backoff, stale: int) -> float:
+        """Read the list of sales again after a gate began another life; say how long to wait."""
+        try:
+            await self._board.refresh()
+        except Unavailable:
+            return backoff.next_wait_s()
+        return 0.0 if stale <= STALE_TRIES_QUIETLY else backoff.next_wait_s()
+
+
+@attrs.frozen(kw_only=True)
+class Relay:
+    """Tells the facts that wait in the outbox."""
+
+    outbox: Outbox
+    bus: EventBus
+    observer: Observer
+    clock: Clock
+    batch: int
+    interval_ms: int
+
+    async def step(self) -> float:
+        """Tell one batch; go on at once while batches are full."""
+        began_ms = self.clock.monotonic_ms()
+        told = await self.outbox.relay(self.bus.publish, self.batch)
+        if told:
+            seconds = (self.clock.monotonic_ms() - began_ms) / 1_000
+            self.observer.batch("relay", told, seconds)
+        return 0.0 if told == self.batch else self.interval_ms / 1_000
+
+
+@attrs.frozen(kw_only=True)
+class Sweeping:
+    """Sends the sweeper round, and brings the gates' states to the database's."""
+
+    sweeper: Sweeper
+    interval_ms: int
+
+    async def step(self) -> float:
+        """Go round once; again at once while a round leaves more behind."""
+        published = await self.sweeper.sweep()
+        await self.sweeper.align()
+        return 0.0 if published >= SWEEP_MAX else self.interval_ms / 1_000
+
+
+@attrs.frozen(kw_only=True)
+class Feeding:
+    """Takes up the parked messages that are due."""
+
+    parking: Parking
+    interval_ms: int
+
+    async def step(self) -> float:
+        """Feed once; again at once while there are more."""
+        return 0.0 if await self.parking.feed() == FEED_MAX else self.interval_ms / 1_000
+
+
+def worker_steps(
+    consumers: Mapping[str, Consumer],
+    *,
+    relay: Relay,
+    sweeping: Sweeping,
+    feeding: Feeding,
+    **others: Step,
+) -> dict[str, Step]:
+    """Name the loops of a worker."""
+    return {
+        **{name: consumer.step for name, consumer in consumers.items()},
+        "relay": relay.step,
+        "sweeper": sweeping.step,
+        "parked messages": feeding.step,
+        **others,
+    }
+
+
+async def _cancelled(task: "asyncio.Future[Any]") -> None:
+    """Cancel a task that is not done, and wait until it is, whatever it then raises."""
+    if not task.done():
+        task.cancel()
+        await asyncio.wait({task})
+        if not task.cancelled():
+            task.exception()
