@@ -14,6 +14,9 @@ class Group(StrEnum):
     GATES = "flashsale.gates"
     BUSES = "flashsale.buses"
     DATABASES = "flashsale.databases"
+    GATE_OPERATORS = "flashsale.gate-operators"
+    BUS_OPERATORS = "flashsale.bus-operators"
+    DATABASE_OPERATORS = "flashsale.database-operators"
 
 
 EXTRAS = {

@@ -1,0 +1,61 @@
+"""What may be wrong with a RabbitMQ and its queues, and what mends each."""
+
+from flashsale_core.errors import Conflict, Unavailable
+from flashsale_core.opening import BusOptions
+from flashsale_core.operating import Finding, OperateBus, wrong
+from flashsale_rabbitmq.config import RabbitMQConfig
+from flashsale_rabbitmq.connecting import where
+from flashsale_rabbitmq.faults import LOGIN_ADVICE, VHOST_ADVICE
+from flashsale_rabbitmq.opening import config_of
+from flashsale_rabbitmq.topology import ensure_topology, verify_topology
+
+ENSURE = "flashsale topics ensure"
+_REACHED = "rabbitmq reachable"
+
+
+class RabbitMQOperator:
+    """Looks after exchange and queues; connects and disconnects in each call."""
+
+    def __init__(self, url: str, options: BusOptions) -> None:
+        """Remember where the broker is and what its parts are called."""
+        self._config: RabbitMQConfig = config_of(url, options)
+
+    async def ensure(self) -> tuple[str, ...]:
+        """See `BusOperator.ensure`."""
+        return await ensure_topology(self._config)
+
+    async def diagnose(self) -> list[Finding]:
+        """See `BusOperator.diagnose`; without an answer there is one finding only."""
+        reached = Finding(name=_REACHED, said=where(self._config))
+        try:
+            await verify_topology(self._config)
+        except Unavailable as away:
+            return [_away(away)]
+        except Conflict as conflict:
+            return [reached, _topology(conflict)]
+        said = f"{3 + self._config.accepted_partitions} durable quorum queues"
+        return [reached, Finding(name="rabbitmq queues", said=said)]
+
+
+def _topology(conflict: Conflict) -> Finding:
+    if conflict.code == "topology-missing":
+        return wrong("rabbitmq queues", conflict.detail, ENSURE)
+    fix = f"rabbitmqctl delete_queue <queue>, once it is empty, then {ENSURE}"
+    return wrong("rabbitmq queues", conflict.detail, fix)
+
+
+def _away(away: Unavailable) -> Finding:
+    if LOGIN_ADVICE in away.detail:
+        fix = "put the right user and password into FLASHSALE_BUS_URL (amqp://USER:PASSWORD@…)"
+        return wrong("rabbitmq login", away.detail, fix)
+    if VHOST_ADVICE in away.detail:
+        fix = "rabbitmqctl add_vhost <path of FLASHSALE_BUS_URL>, and set_permissions on it"
+        return wrong("rabbitmq virtual host", away.detail, fix)
+    if "lacks a right" in away.detail:
+        fix = "rabbitmqctl set_permissions -p <vhost> <user> '.*' '.*' '.*'"
+        return wrong("rabbitmq rights", away.detail, fix)
+    fix = "start RabbitMQ, or correct FLASHSALE_BUS_URL (amqp://user:password@host:5672/)"
+    return wrong(_REACHED, away.detail, fix)
+
+
+_: OperateBus = RabbitMQOperator

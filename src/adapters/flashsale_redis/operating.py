@@ -1,0 +1,162 @@
+"""What may be wrong with a Redis, and the command that mends each."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from redis.exceptions import ResponseError
+
+from flashsale_core.errors import Unavailable
+from flashsale_core.opening import GateOptions
+from flashsale_core.operating import Finding, OperateGate, warning, wrong
+from flashsale_redis.gate import open_redis_gate
+from flashsale_redis.library import gate_library
+from flashsale_redis.wire import Command, Wire
+
+VERSION_MIN = (7, 0)
+"""Functions came with Redis 7.0; every Valkey has them."""
+LAG_S_MAX = 5
+"""Replicas report each second. A primary that was cut off sells on for as long as this."""
+DEADLINE_S = 2.0
+"""A diagnosis is in no hurry, and must not call a slow server a dead one."""
+CLI = 'redis-cli -u "$FLASHSALE_GATE_URL"'
+REFUSED_LOGINS = ("WRONGPASS", "NOAUTH", "invalid username-password", "AuthenticationError")
+_REACHED = "redis reachable"
+
+
+class RedisOperator:
+    """Looks after the Redis behind a gate; connects and disconnects in each call."""
+
+    def __init__(self, url: str, options: GateOptions) -> None:
+        """Remember where it is."""
+        self._url = url
+        self._namespace = options.namespace
+
+    async def install(self) -> bool:
+        """See `GateOperator.install`."""
+        async with open_redis_gate(self._url, namespace=self._namespace, installs=False) as gate:
+            return await gate.install()
+
+    async def diagnose(self) -> list[Finding]:
+        """See `GateOperator.diagnose`; without an answer there is one finding only."""
+        wire = Wire(self._url, deadline_s=DEADLINE_S)
+        try:
+            info, fences, function = await wire.run(
+                [("INFO",), ("CONFIG", "GET", "min-replicas-*"), self._harmless_call()]
+            )
+        except Unavailable as away:
+            return [_away(str(away))]
+        finally:
+            await wire.aclose()
+        if isinstance(info, ResponseError):
+            return [_away(str(info))]
+        facts = _facts(info)
+        return [
+            Finding(name=_REACHED, said=_version(facts)),
+            _new_enough(facts),
+            _eviction(facts),
+            _functions(function),
+            _persistence(facts),
+            _replication(facts, fences),
+        ]
+
+    def _harmless_call(self) -> Command:
+        """Look up a purchase in a sale that cannot be."""
+        function = gate_library().function("find")
+        return ("FCALL", function, 4, *[f"{self._namespace}:{{-}}:sale"] * 4, 0, "-")
+
+
+def _away(said: str) -> Finding:
+    if any(sign in said for sign in REFUSED_LOGINS):
+        fix = "put the right user and password into FLASHSALE_GATE_URL (redis://USER:PASSWORD@…)"
+        return wrong("redis login", said, fix)
+    if "NOPERM" in said:
+        return wrong(
+            "redis rights", said, "ACL SETUSER this user +info +fcall, see docs/operate.md"
+        )
+    return wrong(_REACHED, said, f"start Redis, or correct FLASHSALE_GATE_URL; try: {CLI} PING")
+
+
+def _facts(info: Any) -> dict[str, str]:
+    text = bytes(info).decode("utf-8", "replace")
+    pairs = (line.split(":", 1) for line in text.splitlines() if ":" in line)
+    return {name: value.strip() for name, value in pairs}
+
+
+def _version(facts: Mapping[str, str]) -> str:
+    if "valkey_version" in facts:
+        return f"Valkey {facts['valkey_version']}"
+    return f"Redis {facts.get('redis_version', '?')}"
+
+
+def _new_enough(facts: Mapping[str, str]) -> Finding:
+    # Valkey goes on saying the Redis version that it is compatible with.
+    numbers = facts.get("redis_version", "0.0").split(".")[:2]
+    found = tuple(int(number) if number.isdigit() else 0 for number in numbers)
+    if found >= VERSION_MIN:
+        return Finding(name="redis version", said=_version(facts))
+    problem = f"{_version(facts)} has no functions, which the gate is made of"
+    return wrong("redis version", problem, "install Redis 7.0 or newer, or Valkey")
+
+
+def _eviction(facts: Mapping[str, str]) -> Finding:
+    policy = facts.get("maxmemory_policy", "noeviction")
+    if policy == "noeviction":
+        return Finding(name="redis eviction", said=policy)
+    problem = f"maxmemory-policy is {policy}: under memory pressure Redis throws purchases away"
+    fix = f"{CLI} CONFIG SET maxmemory-policy noeviction (and in redis.conf)"
+    return wrong("redis eviction", problem, fix)
+
+
+def _functions(reply: object) -> Finding:
+    name, fix = "redis functions", "flashsale gate install"
+    if not isinstance(reply, ResponseError):
+        return Finding(name=name)
+    if "Function not found" in str(reply):
+        return wrong(name, "the gate's function library is not loaded", fix)
+    if "NOPERM" in str(reply):
+        return wrong(name, str(reply), "ACL SETUSER this user +fcall ~fs:*")
+    # An error of the function's own: it is there, and no sale is called "-".
+    return Finding(name=name)
+
+
+def _persistence(facts: Mapping[str, str]) -> Finding:
+    if facts.get("aof_enabled") == "1":
+        return Finding(name="redis persistence", said="appendonly yes")
+    problem = "appendonly is no: after a restart of Redis every sale must be rebuilt"
+    fix = f"{CLI} CONFIG SET appendonly yes (and in redis.conf)"
+    return warning("redis persistence", problem, fix)
+
+
+def _replication(facts: Mapping[str, str], fences: Any) -> Finding:
+    name = "redis replication"
+    if facts.get("role") == "slave":
+        fix = "name the primary in FLASHSALE_GATE_URL"
+        return wrong(name, "this is a replica, which takes no writes", fix)
+    if facts.get("connected_slaves", "0") == "0":
+        return Finding(name=name, said="no replicas")
+    if isinstance(fences, ResponseError):
+        if "min_slaves_good_slaves" in facts:
+            return Finding(name=name, said="min-replicas-to-write is set")
+        least, lag_s = 0, 0
+    else:
+        least, lag_s = (
+            _number(fences, "min-replicas-to-write"),
+            _number(fences, "min-replicas-max-lag"),
+        )
+    if least >= 1 and lag_s <= LAG_S_MAX:
+        said = f"min-replicas-to-write {least}, min-replicas-max-lag {lag_s} s"
+        return Finding(name=name, said=said)
+    problem = (
+        f"min-replicas-to-write is {least} and min-replicas-max-lag {lag_s} s: a primary that was "
+        "cut off from its replicas goes on selling"
+    )
+    sets = f"min-replicas-to-write 1 min-replicas-max-lag {LAG_S_MAX}"
+    return wrong(name, problem, f"{CLI} CONFIG SET {sets} (and in redis.conf)")
+
+
+def _number(fences: Any, name: str) -> int:
+    pairs = fences.items() if isinstance(fences, Mapping) else zip(*[iter(fences)] * 2, strict=True)
+    return next((int(value) for key, value in pairs if key == name.encode()), 0)
+
+
+_: OperateGate = RedisOperator
