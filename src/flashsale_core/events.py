@@ -111,6 +111,8 @@ class Message:
     content_type: str | None = None
     origin: str
     partition: int = 0
+    written_at_ms: int | None = None
+    """When the broker says it was written, UTC; None where it does not say."""
 
 
 class ParkedStatus(StrEnum):

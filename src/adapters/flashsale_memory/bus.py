@@ -251,6 +251,8 @@ class _MemorySubscription:
 
     async def take(self) -> Delivery:
         """Wait for the next delivery, partitions in turn."""
+        # Who takes and gives back in a loop must not keep others from ever running.
+        await asyncio.sleep(0)
         while True:
             count = len(self._partitions)
             for step in range(count):
