@@ -148,11 +148,12 @@ class StockGate(Protocol):
 
     async def mark_queued(
         self, sale_id: SaleId, epoch: Epoch, purchase_ids: Sequence[PurchaseId]
-    ) -> None:
+    ) -> Unavailable | None:
         """Lift R and O to Q: the broker confirmed a message of this epoch. Others are ignored.
 
-        An adapter may keep marks and send them with a later call; a lost mark costs one repeated
-        publish by the sweeper and nothing else. Never raises.
+        Never raises; answers Unavailable when the marks may not have been taken. A lost mark
+        costs one repeated publish by the sweeper and nothing else, so an adapter may also keep
+        marks and send them along with a later call. Works under memory pressure.
         """
 
     async def follow(self, batches: Sequence[FollowBatch]) -> list[int | Unavailable]:

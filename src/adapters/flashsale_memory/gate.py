@@ -189,11 +189,13 @@ class MemoryStockGate:
 
     async def mark_queued(
         self, sale_id: SaleId, epoch: Epoch, purchase_ids: Sequence[PurchaseId]
-    ) -> None:
+    ) -> Unavailable | None:
         """See `StockGate.mark_queued`."""
         ledger = self._ledger(sale_id, epoch)
-        if not isinstance(ledger, Unavailable):
-            self._mark(ledger, purchase_ids)
+        if isinstance(ledger, Unavailable):
+            return ledger
+        self._mark(ledger, purchase_ids)
+        return None
 
     async def follow(self, batches: Sequence[FollowBatch]) -> list[int | Unavailable]:
         """See `StockGate.follow`."""

@@ -112,20 +112,20 @@ class RedisStockGate:
 
     async def mark_queued(
         self, sale_id: SaleId, epoch: Epoch, purchase_ids: Sequence[PurchaseId]
-    ) -> None:
-        """See `StockGate.mark_queued`; a mark that does not get through is the sweeper's."""
+    ) -> Unavailable | None:
+        """See `StockGate.mark_queued`."""
+        ids = list(purchase_ids)
+        pieces = [ids[at : at + CLAIMS_MAX] for at in range(0, len(ids), CLAIMS_MAX)]
         try:
-            await self.mark_queued_surely(sale_id, epoch, purchase_ids)
-        except Unavailable:
-            return
-
-    async def mark_queued_surely(
-        self, sale_id: SaleId, epoch: Epoch, purchase_ids: Sequence[PurchaseId]
-    ) -> None:
-        """Mark, and raise Unavailable when it is not known to have got through."""
-        await self._one(
-            self._call("mark", sale_id, epoch, self._queued_due_ms, pack(list(purchase_ids)))
-        )
+            replies = await self._wire.run(
+                [
+                    self._call("mark", sale_id, epoch, self._queued_due_ms, pack(piece))
+                    for piece in pieces
+                ]
+            )
+            return next((refused for r in replies if (refused := _of_one_sale(r))), None)
+        except Unavailable as away:
+            return away
 
     async def follow(self, batches: Sequence[FollowBatch]) -> list[int | Unavailable]:
         """See `StockGate.follow`."""

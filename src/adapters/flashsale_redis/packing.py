@@ -139,7 +139,8 @@ def answer_of(claim: Claim, door: Door, epoch: Epoch, row: list[Any]) -> GateAns
             return claim.refused
         case ["U", state]:
             return Unavailable(Why.PAUSED if state == SaleState.PAUSED else Why.HALTED)
-    raise Corrupt("gate-answer", f"the gate answered {row!r}")
+        case _:
+            raise Corrupt("gate-answer", f"the gate answered {row!r}")
 
 
 def books_of(row: list[Any]) -> GateBooks:

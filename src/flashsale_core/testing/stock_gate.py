@@ -444,13 +444,16 @@ class StockGateContract:
         assert await sale.state("p2") is PurchaseState.SOLD
         assert await sale.state("nobody") is None
 
-    async def test_a_mark_alone_lifts_too(self, gate: StockGate) -> None:
-        """Without traffic, and at shutdown."""
+    async def test_a_mark_lifts_with_the_next_call_at_the_latest(self, gate: StockGate) -> None:
+        """An adapter may keep marks for a call that carries them; one of another epoch lifts nothing."""
         sale = await open_sale(gate)
-        await sale.reserve(claim("p1"))
-        await gate.mark_queued(sale.sale_id, sale.epoch, [PurchaseId("p1"), PurchaseId("nobody")])
-        await gate.mark_queued(sale.sale_id, Epoch(9), [PurchaseId("p1")])
+        await sale.reserve(claim("p1"), claim("p2"))
+        await gate.mark_queued(sale.sale_id, Epoch(9), [PurchaseId("p2")])
+        ids = [PurchaseId("p1"), PurchaseId("nobody")]
+        assert await gate.mark_queued(sale.sale_id, sale.epoch, ids) is None
+        await sale.reserve(claim("p3"))
         assert await sale.state("p1") is PurchaseState.QUEUED
+        assert await sale.state("p2") is PurchaseState.RESERVED
 
     async def test_selling_is_final_and_once(self, gate: StockGate) -> None:
         """S holds the units for ever; the journal forgets them."""

@@ -1,0 +1,142 @@
+"""Many promises, one message: what the gate accepted together is published together."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import attrs
+
+from flashsale_core.errors import Unavailable, Why
+from flashsale_core.events import OrderEvent, PurchaseAccepted, PurchasesAccepted
+from flashsale_core.model import Epoch, PurchaseId, SaleId
+from flashsale_core.ports import EventBus
+from flashsale_coalesce.telling import tell_failure
+
+PURCHASES_MAX = 1_000
+"""Purchases in one message: some 150 KB, well under every broker's limit."""
+IN_FLIGHT_MAX = 4
+"""Publishes under way: enough to hide the broker's round trip, few enough that messages grow."""
+WAITING_MAX = 10_000
+"""Promises that may wait for the broker; more could not be confirmed within their deadline."""
+
+Told = Callable[[str, int, float], None]
+_Life = tuple[SaleId, Epoch]
+
+
+@attrs.define(eq=False)
+class _Promise:
+    """One purchase on its way to the bus, and the confirm that everybody who joined it waits for."""
+
+    purchase: PurchaseAccepted
+    confirmed: "asyncio.Future[None]"
+
+
+class CoalescingBus:
+    """Merges concurrent publishes of PurchasesAccepted; everything else goes straight through."""
+
+    def __init__(
+        self,
+        bus: EventBus,
+        *,
+        in_flight_max: int = IN_FLIGHT_MAX,
+        waiting_max: int = WAITING_MAX,
+        told: Told = lambda _stage, _size, _seconds: None,
+    ) -> None:
+        """Stand in front of a bus, in one event loop. `told` hears of every batch's size and time."""
+        self._bus = bus
+        self._in_flight_max = in_flight_max
+        self._waiting_max = waiting_max
+        self._told = told
+        self._waiting: dict[_Life, dict[PurchaseId, _Promise]] = {}
+        self._under_way: dict[tuple[SaleId, Epoch, PurchaseId], _Promise] = {}
+        self._publishing: set[asyncio.Task[None]] = set()
+        self._is_woken = False
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - what the bus has of its own
+        """Pass on what is not batched: features, subscribe, barrier, dead letters, check."""
+        return getattr(self._bus, name)
+
+    async def publish(self, facts: Sequence[PurchasesAccepted | OrderEvent]) -> None:
+        """Ride in the next message; a purchase that is on its way already is joined, not repeated."""
+        if any(isinstance(fact, OrderEvent) for fact in facts):
+            await self._bus.publish(facts)
+            return
+        if len(self._under_way) >= self._waiting_max:
+            raise Unavailable(Why.OVERLOADED, f"{len(self._under_way)} promises wait for the bus")
+        mine = [
+            self._promise((fact.sale_id, fact.epoch), purchase)
+            for fact in facts
+            if isinstance(fact, PurchasesAccepted)
+            for purchase in fact.purchases
+        ]
+        for promise in mine:
+            # Shielded: one who leaves must not take the message from those who joined.
+            await asyncio.shield(promise.confirmed)
+
+    def _promise(self, life: _Life, purchase: PurchaseAccepted) -> _Promise:
+        key = (*life, purchase.purchase_id)
+        promise = self._under_way.get(key)
+        if promise is None:
+            loop = asyncio.get_running_loop()
+            promise = _Promise(purchase, loop.create_future())
+            # Everybody may have left before the failure is told; nobody need hear it then.
+            promise.confirmed.add_done_callback(_heard)
+            self._under_way[key] = promise
+            self._waiting.setdefault(life, {})[purchase.purchase_id] = promise
+            if not self._is_woken:
+                self._is_woken = True
+                loop.call_soon(self._wake)
+        return promise
+
+    def _wake(self) -> None:
+        """Publish what has gathered, as far as the window of publishes under way allows."""
+        self._is_woken = False
+        while self._waiting and len(self._publishing) < self._in_flight_max:
+            life, promises = next(iter(self._waiting.items()))
+            taken = [promises.pop(one) for one in list(promises)[:PURCHASES_MAX]]
+            if not promises:
+                del self._waiting[life]
+            task = asyncio.get_running_loop().create_task(self._publish(life, taken))
+            self._publishing.add(task)
+            task.add_done_callback(self._ended)
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        self._publishing.discard(task)
+        self._wake()
+
+    async def _publish(self, life: _Life, taken: Sequence[_Promise]) -> None:
+        sale_id, epoch = life
+        fact = PurchasesAccepted(
+            sale_id=sale_id, epoch=epoch, purchases=tuple(p.purchase for p in taken)
+        )
+        started = time.perf_counter()
+        failure: BaseException | None = None
+        try:
+            await self._bus.publish((fact,))
+        except BaseException as error:
+            failure = error
+            if not isinstance(error, Exception):
+                raise
+        finally:
+            self._told("publish", len(taken), time.perf_counter() - started)
+            for promise in taken:
+                self._under_way.pop((sale_id, epoch, promise.purchase.purchase_id), None)
+                if failure is not None:
+                    tell_failure(promise.confirmed, failure)
+                elif not promise.confirmed.done():
+                    promise.confirmed.set_result(None)
+
+    async def aclose(self) -> None:
+        """Wait for the confirms under way; each has a deadline of its own."""
+        while self._publishing or self._waiting:
+            self._wake()
+            await asyncio.wait(self._publishing)
+
+
+def _heard(confirmed: "asyncio.Future[None]") -> None:
+    if not confirmed.cancelled():
+        confirmed.exception()
+
+
+_: Callable[[EventBus], EventBus] = CoalescingBus

@@ -1,0 +1,309 @@
+"""Batching changes what a call costs, and nothing of what it means."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+from flashsale_coalesce import CoalescingBus, CoalescingCatalogue, CoalescingGate
+from flashsale_memory.clock import SystemClock
+from flashsale_memory.database import MemoryDatabase
+from flashsale_memory.gate import MemoryStockGate
+
+from flashsale_core.errors import Unavailable, Why
+from flashsale_core.events import OrderEvent, PurchasesAccepted
+from flashsale_core.model import (
+    Door,
+    Epoch,
+    ItemId,
+    PurchaseId,
+    PurchaseState,
+    SaleId,
+    SaleTerms,
+    Source,
+    UserId,
+)
+from flashsale_core.events import PurchaseAccepted
+from flashsale_core.outcomes import Replayed, Reserved
+from flashsale_core.ports import ClaimBatch, GateReply, StockGate
+from flashsale_core.testing.stock_gate import MakeGate, StockGateContract, claim, open_sale
+
+
+class SlowGate(MemoryStockGate):
+    """The memory gate, whose calls wait until the test lets them go; it counts them."""
+
+    def __init__(self) -> None:
+        """Let calls through until `hold` is called."""
+        super().__init__(SystemClock())
+        self.calls: list[Sequence[ClaimBatch]] = []
+        self.free = asyncio.Event()
+        self.free.set()
+        self.away: Unavailable | None = None
+
+    async def reserve(self, batches: Sequence[ClaimBatch]) -> list[GateReply | Unavailable]:
+        """Count, wait, and answer as the memory gate does."""
+        self.calls.append(batches)
+        await self.free.wait()
+        if self.away is not None:
+            raise self.away
+        return await super().reserve(batches)
+
+
+class TestCoalescingGateKeepsTheContract(StockGateContract):
+    """Every promise of a gate holds behind the batching too."""
+
+    @pytest.fixture
+    def make_gate(self) -> MakeGate:
+        """Batch in front of one memory gate."""
+        gate = MemoryStockGate(SystemClock())
+
+        async def make(*, reserved_due_ms: int, queued_due_ms: int) -> StockGate:
+            gate.reserved_due_ms = reserved_due_ms
+            gate.queued_due_ms = queued_due_ms
+            return CoalescingGate(gate)
+
+        return make
+
+
+async def test_callers_that_arrive_during_a_call_ride_together_in_the_next() -> None:
+    """A hundred buyers cost two calls, whatever the gate's distance."""
+    slow = SlowGate()
+    sale = await open_sale(CoalescingGate(slow), units=200)
+    slow.free.clear()
+    first = asyncio.create_task(sale.reserve(claim("first")))
+    await asyncio.sleep(0)
+    rest = [asyncio.create_task(sale.reserve(claim(f"p{n}", user=f"u{n}"))) for n in range(99)]
+    await asyncio.sleep(0)
+    slow.free.set()
+    answers = await asyncio.gather(first, *rest)
+    assert all(isinstance(answer, Reserved) for [answer] in answers)
+    assert len(slow.calls) <= 3
+    assert sum(len(batch.claims) for call in slow.calls for batch in call) == 100
+
+
+async def test_one_sales_answers_go_to_its_own_callers() -> None:
+    """Several sales travel in one call; answers are not mixed up."""
+    gate = CoalescingGate(SlowGate())
+    red, blue = await open_sale(gate, units=1), await open_sale(gate, units=50)
+    answers = await asyncio.gather(
+        *(sale.reserve(claim(f"p{n}", user=f"u{n}")) for n in range(20) for sale in (red, blue))
+    )
+    won = [isinstance(answer, Reserved) for [answer] in answers]
+    assert sum(won[0::2]) == 1
+    assert sum(won[1::2]) == 20
+
+
+async def test_who_left_before_the_call_was_sent_is_taken_out() -> None:
+    """No unit is taken for a buyer who is gone; the others are not harmed."""
+    slow = SlowGate()
+    sale = await open_sale(CoalescingGate(slow), units=10)
+    slow.free.clear()
+    first = asyncio.create_task(sale.reserve(claim("first")))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    gone = asyncio.create_task(sale.reserve(claim("gone")))
+    stays = asyncio.create_task(sale.reserve(claim("stays")))
+    await asyncio.sleep(0)
+    gone.cancel()
+    await asyncio.sleep(0)
+    slow.free.set()
+    await asyncio.gather(first, stays)
+    assert await sale.state("gone") is None
+    assert (await sale.books()).available == 8
+
+
+async def test_who_leaves_while_the_call_is_under_way_harms_nobody_else() -> None:
+    """The batch belongs to its owner, not to any caller."""
+    slow = SlowGate()
+    sale = await open_sale(CoalescingGate(slow), units=10)
+    slow.free.clear()
+    tasks = [asyncio.create_task(sale.reserve(claim(f"p{n}"))) for n in range(3)]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    tasks[0].cancel()
+    slow.free.set()
+    others = await asyncio.gather(*tasks[1:])
+    assert all(isinstance(answer, Reserved) for [answer] in others)
+
+
+async def test_a_failed_call_fails_every_rider_and_the_next_call_works() -> None:
+    """Each hears an exception of its own, with what is known of its outcome."""
+    slow = SlowGate()
+    sale = await open_sale(CoalescingGate(slow), units=10)
+    slow.away = Unavailable(Why.GATE_AWAY, "reply lost", may_have_happened=True)
+    failed = await asyncio.gather(
+        *(sale.reserve(claim(f"p{n}")) for n in range(3)), return_exceptions=True
+    )
+    assert len({id(failure) for failure in failed}) == 3
+    for failure in failed:
+        assert isinstance(failure, Unavailable)
+        assert failure.may_have_happened
+    slow.away = None
+    [answer] = await sale.reserve(claim("later"))
+    assert isinstance(answer, Reserved)
+
+
+async def test_a_full_queue_answers_at_once() -> None:
+    """Nobody waits behind more callers than can be served."""
+    slow = SlowGate()
+    sale = await open_sale(CoalescingGate(slow, waiting_max=2), units=10)
+    slow.free.clear()
+    first = asyncio.create_task(sale.reserve(claim("first")))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    waiting = [asyncio.create_task(sale.reserve(claim(f"p{n}"))) for n in range(2)]
+    await asyncio.sleep(0)
+    with pytest.raises(Unavailable) as full:
+        await sale.reserve(claim("too-many"))
+    assert full.value.why is Why.OVERLOADED
+    assert not full.value.may_have_happened
+    slow.free.set()
+    await asyncio.gather(first, *waiting)
+
+
+async def test_marks_are_kept_until_a_call_that_carried_them_succeeded() -> None:
+    """A lost call loses no mark."""
+    slow = SlowGate()
+    sale = await open_sale(CoalescingGate(slow, marks_alone_after_s=3600), units=10)
+    await sale.reserve(claim("p1"))
+    await sale.gate.mark_queued(sale.sale_id, sale.epoch, [PurchaseId("p1")])
+    slow.away = Unavailable(Why.GATE_AWAY)
+    with pytest.raises(Unavailable):
+        await sale.reserve(claim("p2"))
+    slow.away = None
+    assert await sale.state("p1") is PurchaseState.RESERVED
+    await sale.reserve(claim("p3"))
+    assert await sale.state("p1") is PurchaseState.QUEUED
+    await sale.reserve(claim("p4"))
+    assert slow.calls[-1][0].queued == ()
+
+
+async def test_marks_travel_alone_without_traffic_and_at_the_end() -> None:
+    """The journal must not hold what the broker confirmed long ago."""
+    slow = SlowGate()
+    gate = CoalescingGate(slow, marks_alone_after_s=0.001)
+    sale = await open_sale(gate, units=10)
+    await sale.reserve(claim("p1"), claim("p2"))
+    await gate.mark_queued(sale.sale_id, sale.epoch, [PurchaseId("p1")])
+    async with asyncio.timeout(5):
+        while await sale.state("p1") is not PurchaseState.QUEUED:
+            await asyncio.sleep(0.001)
+    await gate.mark_queued(sale.sale_id, sale.epoch, [PurchaseId("p2")])
+    await gate.aclose()
+    assert await sale.state("p2") is PurchaseState.QUEUED
+
+
+async def test_the_workers_door_is_not_held_up() -> None:
+    """A worker brings its own batches."""
+    slow = SlowGate()
+    sale = await open_sale(CoalescingGate(slow), units=10)
+    await sale.reserve(claim("p1"), door=Door.HTTP)
+    [answer] = await sale.reserve(claim("p1"), door=Door.ACCEPTED)
+    assert isinstance(answer, Replayed)
+    assert answer.record.state is PurchaseState.QUEUED
+
+
+class RecordingBus:
+    """A bus that keeps what was published, and answers when the test lets it."""
+
+    def __init__(self) -> None:
+        """Answer at once until held."""
+        self.published: list[PurchasesAccepted | OrderEvent] = []
+        self.free = asyncio.Event()
+        self.free.set()
+        self.away: Unavailable | None = None
+
+    async def publish(self, facts: Sequence[PurchasesAccepted | OrderEvent]) -> None:
+        """Keep, wait, confirm."""
+        self.published += facts
+        await self.free.wait()
+        if self.away is not None:
+            raise self.away
+
+
+def accepted(purchase: str, sale: str = "1.1", epoch: int = 1) -> PurchasesAccepted:
+    """Make the promise of one purchase."""
+    one = PurchaseAccepted(
+        purchase_id=PurchaseId(purchase),
+        user_id=UserId("ann"),
+        quantity=1,
+        accepted_at_ms=1,
+        requested_at_ms=1,
+        source=Source.API,
+    )
+    return PurchasesAccepted(sale_id=SaleId(sale), epoch=Epoch(epoch), purchases=(one,))
+
+
+async def test_what_was_accepted_together_is_one_message_per_sale_and_epoch() -> None:
+    """One publish and one confirm, however many buyers."""
+    inner = RecordingBus()
+    bus = CoalescingBus(inner)  # type: ignore[arg-type]
+    await asyncio.gather(
+        *(bus.publish([accepted(f"p{n}", sale=s)]) for n in range(10) for s in ("1.1", "2.1"))
+    )
+    assert sorted(fact.sale_id for fact in inner.published) == ["1.1", "2.1"]
+    assert all(len(fact.purchases) == 10 for fact in inner.published)  # type: ignore[union-attr]
+
+
+async def test_the_same_purchase_on_its_way_is_joined_and_not_repeated() -> None:
+    """A buyer's retry during the publish waits for the same confirm."""
+    inner = RecordingBus()
+    inner.free.clear()
+    bus = CoalescingBus(inner)  # type: ignore[arg-type]
+    first = asyncio.create_task(bus.publish([accepted("p1")]))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    second = asyncio.create_task(bus.publish([accepted("p1")]))
+    await asyncio.sleep(0)
+    first.cancel()
+    inner.free.set()
+    await second
+    assert len(inner.published) == 1
+
+
+async def test_a_failed_publish_fails_all_of_its_riders() -> None:
+    """Nothing may be assumed of any of them."""
+    inner = RecordingBus()
+    inner.away = Unavailable(Why.BUS_AWAY, may_have_happened=True)
+    bus = CoalescingBus(inner)  # type: ignore[arg-type]
+    failed = await asyncio.gather(
+        *(bus.publish([accepted(f"p{n}")]) for n in range(3)), return_exceptions=True
+    )
+    assert all(isinstance(failure, Unavailable) for failure in failed)
+    inner.away = None
+    await bus.publish([accepted("p0")])
+
+
+async def test_publishes_under_way_are_bounded_and_the_rest_grows_into_larger_messages() -> None:
+    """A slow broker gets fewer, larger messages."""
+    inner = RecordingBus()
+    inner.free.clear()
+    bus = CoalescingBus(inner, in_flight_max=1)  # type: ignore[arg-type]
+    tasks = [asyncio.create_task(bus.publish([accepted("p0")]))]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    tasks += [asyncio.create_task(bus.publish([accepted(f"p{n}")])) for n in range(1, 50)]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert len(inner.published) == 1
+    inner.free.set()
+    await asyncio.gather(*tasks)
+    assert [len(fact.purchases) for fact in inner.published] == [1, 49]  # type: ignore[union-attr]
+
+
+async def test_a_crowd_that_asks_for_the_list_costs_one_query() -> None:
+    """And whoever asks after a sale was made sees it."""
+    database = MemoryDatabase(SystemClock())
+    queries = 0
+    current = database.catalogue.current
+
+    async def counted() -> object:
+        nonlocal queries
+        queries += 1
+        return await current()
+
+    database.catalogue.current = counted  # type: ignore[method-assign,assignment]
+    catalogue = CoalescingCatalogue(database.catalogue, apart_s=0.01)
+    await asyncio.gather(*(catalogue.current() for _ in range(50)))
+    assert queries <= 2
+    await catalogue.create(ItemId("1"), SaleTerms(units=1))
+    assert [sale.item_id for sale in await catalogue.current()] == ["1"]
