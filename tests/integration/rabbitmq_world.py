@@ -74,7 +74,10 @@ class RabbitMQWorld:
     ) -> None:
         """Publish to the exchange by the queue's name, as any service may."""
         properties = Basic.Properties(
-            headers=amqp_headers(headers) or None, content_type=content_type
+            headers=amqp_headers(headers) or None,
+            content_type=content_type,
+            # The driver would make one up, and equal messages would differ.
+            message_id="somebody-else",
         )
         await self.put_raw(self.queue(channel), body or b"", properties)
 

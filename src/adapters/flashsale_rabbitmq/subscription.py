@@ -181,11 +181,14 @@ class RabbitMQSubscription:
 
     async def _settle(self, lane: Lane) -> None:
         """Let what is in the socket's buffer arrive, so that a batch is a batch."""
-        looks, seen = 0, lane.ready
-        while seen < self._messages_max and looks < SETTLED_LOOKS:
-            await asyncio.sleep(0)
-            looks = looks + 1 if lane.ready == seen else 0
+        looks = 0
+        while looks < SETTLED_LOOKS:
             seen = lane.ready
+            # At least once: who gives back and takes in a circle must not starve the other queues.
+            await asyncio.sleep(0)
+            if lane.ready >= self._messages_max:
+                return
+            looks = looks + 1 if lane.ready == seen else 0
 
     def _raise_when_away(self, failures_before: int) -> None:
         for keeper in self._keepers:

@@ -7,7 +7,9 @@ OK or with the first argument that differs, and changes nothing.
 
 Every queue is a durable quorum queue, bound to the exchange by its own name:
 - requests and accepted, which the engine consumes, give a message up after 1,000 deliveries and
-  hand it to the dead letters, at least once (a low limit kills what a crashing worker prefetched);
+  hand it to the dead letters (a low limit kills what a crashing worker prefetched). At most once:
+  RabbitMQ 3.10 offers at least once, but its worker for that crashed when a queue was deleted soon
+  after a restart, and then no such queue could be declared any more;
 - accepted queues have one active consumer, which keeps each in order;
 - orders and dead letters have no limit: others read them, in their own time. `orders` is there so
   that events wait for a first reader instead of being unroutable; a service that wants events of
@@ -72,9 +74,6 @@ def wanted_queues(config: RabbitMQConfig, broker_major: int) -> tuple[QueueShape
         "x-delivery-limit": DELIVERY_LIMIT,
         "x-dead-letter-exchange": config.exchange,
         "x-dead-letter-routing-key": config.dead_letters,
-        # Dead-lettering at least once is allowed only with this; without a length it never acts.
-        "x-overflow": "reject-publish",
-        "x-dead-letter-strategy": "at-least-once",
     }
     ordered = {**consumed, "x-single-active-consumer": True}
     return (
