@@ -11,7 +11,7 @@ promise's time, before it may believe that nobody answers under an old epoch."""
 
 
 class SaleBoard:
-    """The latest sale of every item, with its epoch; goes on with what it has while nobody answers."""
+    """The latest sale of every item, with its epoch; what it has is kept while nobody answers."""
 
     def __init__(
         self, catalogue: SaleCatalogue, *, on_doubt: Callable[[], None] = lambda: None
@@ -56,6 +56,6 @@ class SaleBoard:
         return listed if listed is not None else await self._catalogue.get(sale_id)
 
     async def again(self, sale: Sale) -> Sale:
-        """Read the list again because the gate did not know the sale's epoch; answer it as it is now."""
+        """Read the list again, as the gate did not know the epoch; answer the sale as it is now."""
         await self.refresh()
         return self._by_id.get(sale.sale_id, sale)

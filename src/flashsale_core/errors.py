@@ -89,7 +89,7 @@ class StaleEpoch(FlashsaleError):
 
 
 class Conflict(FlashsaleError):
-    """An operator's command does not fit the present state; `code` is stable, the text says what to do."""
+    """An operator's command does not fit the present state; the text says what to do."""
 
     def __init__(self, code: str, detail: str) -> None:
         """`code` is stable (`other-terms`); `detail` is for a person."""

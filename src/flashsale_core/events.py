@@ -60,7 +60,7 @@ class PurchasesAccepted:
 
 @attrs.frozen(kw_only=True)
 class Barrier:
-    """A marker on every partition of ACCEPTED; behind it lies nothing of an epoch before `epochs`."""
+    """A marker on every partition of ACCEPTED: nothing of an epoch before `epochs` comes later."""
 
     rebuild_id: str
     epochs: tuple[tuple[SaleId, Epoch], ...]

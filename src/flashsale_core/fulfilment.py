@@ -10,10 +10,9 @@ from typing import assert_never
 import attrs
 
 from flashsale_core.board import SaleBoard
-from flashsale_core.errors import Corrupt, StaleEpoch, Unavailable, Why
+from flashsale_core.errors import Corrupt, StaleEpoch, Unavailable
 from flashsale_core.events import (
     Barrier,
-    Channel,
     Message,
     OrderEvent,
     ParkedMessage,
@@ -60,6 +59,9 @@ from flashsale_core.ports import (
 )
 from flashsale_core.validation import PurchaseRule, verdict
 
+NO_EPOCH = Epoch(0)
+"""Of a message that names none: the outside door's."""
+
 
 @attrs.frozen(kw_only=True)
 class _Asked:
@@ -71,7 +73,7 @@ class _Asked:
     request: PurchaseRequest
     accepted: PurchaseAccepted | None = None
     """The promise that the message carries; None at the outside door."""
-    epoch: Epoch = Epoch(0)
+    epoch: Epoch = NO_EPOCH
     """The epoch that the message carries."""
 
 
@@ -155,7 +157,7 @@ class Fulfilment:
         message: Message,
         at: int,
         fact: PurchasesAccepted,
-        was_parked: bool,  # noqa: FBT001 - private, and named at its only call
+        was_parked: bool,
     ) -> list[_Asked]:
         sale = await self._board.of_id(fact.sale_id)
         if sale is None:

@@ -28,7 +28,7 @@ UNITS_MAX = 1_000_000_000
 TIME_MS_MAX = 253_402_300_799_999
 """The last millisecond of the year 9999, the end of what databases and ISO 8601 write."""
 PRICE_MINOR_MAX = 10**12
-"""Ten billion of a currency with cents; price × quantity of one unit stays inside 64 bits."""
+"""Ten billion of a currency with cents; price times a quantity of millions stays inside 64 bits."""
 PAYMENT_TOKEN_CHARS_MAX = 256
 TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII)
 """W3C Trace Context, version 00."""
@@ -106,7 +106,7 @@ def _identifier(_: object, attribute: "attrs.Attribute[Any]", value: object) -> 
         raise _fail(attribute, "must be 1 to 64 characters of A-Z a-z 0-9 _ . -")
 
 
-def _between(low: int, high: int) -> Any:  # noqa: ANN401 - attrs' validator protocol is untyped
+def _between(low: int, high: int) -> Any:
     def check(_: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
         if type(value) is not int or not low <= value <= high:
             raise _fail(attribute, f"must be an integer from {low} to {high}")
@@ -114,7 +114,7 @@ def _between(low: int, high: int) -> Any:  # noqa: ANN401 - attrs' validator pro
     return check
 
 
-def _of(kind: type) -> Any:  # noqa: ANN401 - attrs' validator protocol is untyped
+def _of(kind: type) -> Any:
     def check(_: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
         if type(value) is not kind:
             raise _fail(attribute, f"must be a {kind.__name__}")
@@ -222,7 +222,7 @@ class Sale:
 
 
 def sale_id_of(item_id: ItemId, round_: int) -> SaleId:
-    """Name round `round_` of an item. Round 0 is no sale: where requests for unknown items are filed."""
+    """Name round `round_` of an item; round 0 is no sale: unknown items are filed there."""
     return SaleId(f"{item_id}.{round_}")
 
 

@@ -1,4 +1,4 @@
-"""Business answers: values of closed unions, matched once at each edge and ended with `assert_never`."""
+"""Business answers: values of closed unions, matched once at each edge."""
 
 from typing import assert_never
 

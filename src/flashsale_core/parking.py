@@ -79,7 +79,7 @@ class Parking:
     async def _feed_one(self, one: ParkedMessage) -> None:
         parked_id = one.parked_id
         if parked_id is None:
-            raise AssertionError("a claimed message has an id")  # noqa: EM101, TRY003
+            raise AssertionError("a claimed message has an id")
         try:
             [left] = await self._fulfilment.process([one.message], were_parked=True)
         except (Unavailable, StaleEpoch):

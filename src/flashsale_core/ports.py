@@ -1,5 +1,6 @@
-"""The hexagon: what the core asks of the world. Each docstring is the contract that the suite in
-`flashsale_core.testing` checks on every adapter.
+"""The hexagon: what the core asks of the world.
+
+Each docstring is the contract that the suite in `flashsale_core.testing` checks on every adapter.
 
 Common to all: a method may raise `Unavailable` and nothing else on purpose; every effect is
 idempotent by (sale, purchase id); every wait has a deadline of the adapter's own; a cancelled call
@@ -121,7 +122,7 @@ class Overdue:
 
 
 GateReply = list[GateAnswer | Unavailable]
-"""One answer a claim, in their order; Unavailable(PAUSED or HALTED) where only new units are refused."""
+"""One answer a claim, in order; Unavailable(PAUSED or HALTED) where only new units are refused."""
 
 
 class StockGate(Protocol):
@@ -184,7 +185,7 @@ class StockGate(Protocol):
 
     async def set_state(
         self, sale_id: SaleId, epoch: Epoch, state: SaleState
-    ) -> None | Unavailable:
+    ) -> Unavailable | None:
         """Follow the database's sale state. SETTLED admits nothing new, as CLOSED does."""
 
     async def begin_load(
@@ -277,12 +278,14 @@ class EventBus(Protocol):
         """Declare what differs."""
 
     async def publish(self, facts: Sequence[PurchasesAccepted | OrderEvent]) -> None:
-        """Send one message a fact: PurchasesAccepted to ACCEPTED, on its partitions in turn,
-        leaderless ones skipped; order events to ORDERS, keyed by purchase id.
+        """Send one message a fact.
+
+        PurchasesAccepted go to ACCEPTED, its partitions in turn, leaderless ones skipped; order
+        events to ORDERS, keyed by purchase id.
         """
 
     async def copy_dead_letter(self, letter: ParkedMessage) -> None:
-        """Copy bytes, key and headers untouched to DEAD_LETTERS, with origin and reason as headers."""
+        """Copy bytes, key and headers untouched, with origin and reason as further headers."""
 
     def subscribe(
         self, channel: Channel, *, messages_max: int
@@ -364,8 +367,9 @@ class OrderRepository(Protocol):
     ) -> list[Standing]:
         """Record a batch in ONE transaction and return, a decision each, the row that stands.
 
-        `decisions` names a purchase at most once. A purchase that has a row keeps it. A new CONFIRMED row takes its units from the sale
-        (`available` → `sold`) and a new row of either status writes its event to the outbox.
+        `decisions` names a purchase at most once. A purchase that has a row keeps it. A new
+        CONFIRMED row takes its units from the sale (`available` → `sold`) and a new row of either
+        status writes its event to the outbox.
         Locks: orders in ascending (sale, id), outbox, sales in ascending id last.
 
         Commits only while every sale of `epochs` still has that epoch, else raises StaleEpoch
@@ -446,13 +450,13 @@ class Outbox(Protocol):
 
 
 class ParkedMessages(Protocol):
-    """Messages that were consumed and are not done. A table, so it can be listed and worked with."""
+    """Messages that were consumed and are not done: a table, so that one can work with them."""
 
     async def park(self, messages: Sequence[ParkedMessage]) -> list[bool]:
         """Store each, once per origin and purchase id; answer which ones are new."""
 
     async def claim_due(self, limit: int, lease_ms: int) -> list[ParkedMessage]:
-        """Take WAITING and RETRYING messages whose time has come; nobody else gets them for `lease_ms`."""
+        """Take due WAITING and RETRYING messages; nobody else gets them for `lease_ms`."""
 
     async def resolve(
         self, parked_id: int, status: ParkedStatus, *, reason: str = "", retry_in_ms: int = 0
@@ -490,19 +494,19 @@ class Observer(Protocol):
     """Told what happened, for metrics and logs. Must be cheap and never raise."""
 
     def answered(self, door: Door, outcome: str, purchase_id: PurchaseId | None) -> None:
-        """One purchase got one answer (`accepted`, `sold-out`, …)."""
+        """Hear that one purchase got one answer (`accepted`, `sold-out`, …)."""
 
     def recorded(self, standing: Standing) -> None:
-        """A new row stands."""
+        """Hear that a new row stands."""
 
     def parked(self, message: ParkedMessage) -> None:
-        """A message was set aside."""
+        """Hear that a message was set aside."""
 
     def republished(self, count: int) -> None:
-        """The sweeper published overdue purchases again."""
+        """Hear that the sweeper published overdue purchases again."""
 
     def batch(self, stage: str, size: int, seconds: float) -> None:
-        """One batch went through a stage (`fulfil`, `relay`, …)."""
+        """Hear that one batch went through a stage (`fulfil`, `relay`, …)."""
 
     def alarm(self, alarm: Alarm, **facts: str | int) -> None:
-        """Something a person must look at."""
+        """Hear of something that a person must look at."""

@@ -28,9 +28,9 @@ from flashsale_core.ports import Claim, ClaimBatch, Clock, EventBus, StockGate
 from flashsale_core.validation import PurchaseRule, verdict
 
 PROMISE_MS = 800
-"""A promise may be given only while less than this has passed since before the gate was asked.
+"""A promise may be given only while less than this has passed since the gate was asked.
 
-A constant that all processes share: a rebuild of the gate waits it out before it reads the books."""
+A constant that all processes share: a rebuild waits it out before it reads the books."""
 
 
 class PurchaseDesk:
@@ -45,7 +45,7 @@ class PurchaseDesk:
         clock: Clock,
         rules: Sequence[PurchaseRule] = (),
     ) -> None:
-        """Take the ports; concurrent calls are expected, and batched by whoever stands behind them."""
+        """Take the ports; concurrent calls are expected, and batched by what stands behind them."""
         self._board = board
         self._gate = gate
         self._bus = bus

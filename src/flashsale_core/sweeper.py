@@ -1,4 +1,4 @@
-"""Looks after purchases whose answer or message was lost: the journal says which, the database how they stand."""
+"""Looks after purchases whose message was lost: the journal names them, the database judges."""
 
 from collections.abc import Container, Iterable
 
@@ -23,7 +23,7 @@ from flashsale_core.purchase import accepted_of
 SWEEP_MAX = 500
 """Journal entries of one sale taken in one go: one FCALL, one query, one message."""
 OUTSIDE_ALARM_MS = 3_600_000
-"""A purchase of the outside door is left to its own redelivery; after an hour a person must look."""
+"""The outside door's purchases are left to their redelivery; after an hour a person must look."""
 
 
 class Sweeper:

@@ -13,7 +13,7 @@ PurchaseRule = Callable[[PurchaseRequest, SaleTerms], Refused | None]
 """A rule of the user's own: pure, asked of new purchases at both doors, never of replays."""
 
 
-def well_formed(**fields: Any) -> PurchaseRequest:  # noqa: ANN401 - the wire brings anything
+def well_formed(**fields: Any) -> PurchaseRequest:
     """Build a request from a message's values, by attribute name.
 
     Raises Invalid with EVERY violated field, so that a sender sees them all at once.
@@ -57,7 +57,9 @@ class Admission:
     held: int
     """Units that the user holds or bought in this sale."""
 
-    def refuse(self, quantity: int, refused: Refused | None) -> Refusal | None:
+    def refuse(  # noqa: PLR0911 - one return a refusal
+        self, quantity: int, refused: Refused | None
+    ) -> Refusal | None:
         """Judge a NEW purchase in the gate's order: state and time, rules, stock, limit.
 
         PAUSED and HALTED are no answers to a buyer and are handled before this.

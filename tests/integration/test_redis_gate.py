@@ -5,20 +5,19 @@ import uuid
 from collections.abc import AsyncIterator
 
 import pytest
-from flashsale_memory.clock import SystemClock
-from flashsale_memory.gate import MemoryStockGate
-from flashsale_redis import RedisStockGate, gate_library
-from flashsale_redis.wire import Wire
 from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
-from tests.servers.redis import Redis
 
 from flashsale_core.errors import Unavailable, Why
 from flashsale_core.model import SaleState, SaleTerms
 from flashsale_core.ports import StockGate
 from flashsale_core.testing.gate_machine import gate_machine
 from flashsale_core.testing.stock_gate import MakeGate, StockGateContract, claim, open_sale
-
+from flashsale_memory.clock import SystemClock
+from flashsale_memory.gate import MemoryStockGate
+from flashsale_redis import RedisStockGate, gate_library
+from flashsale_redis.wire import Wire
+from tests.servers.redis import Redis
 
 BUSY_LUA = """
 local function ms() local t = redis.call('TIME') return t[1] * 1000 + t[2] / 1000 end

@@ -4,13 +4,10 @@ import asyncio
 from collections.abc import Sequence
 
 import pytest
-from flashsale_coalesce import CoalescingBus, CoalescingCatalogue, CoalescingGate
-from flashsale_memory.clock import SystemClock
-from flashsale_memory.database import MemoryDatabase
-from flashsale_memory.gate import MemoryStockGate
 
+from flashsale_coalesce import CoalescingBus, CoalescingCatalogue, CoalescingGate
 from flashsale_core.errors import Unavailable, Why
-from flashsale_core.events import OrderEvent, PurchasesAccepted
+from flashsale_core.events import OrderEvent, PurchaseAccepted, PurchasesAccepted
 from flashsale_core.model import (
     Door,
     Epoch,
@@ -22,10 +19,12 @@ from flashsale_core.model import (
     Source,
     UserId,
 )
-from flashsale_core.events import PurchaseAccepted
 from flashsale_core.outcomes import Replayed, Reserved
 from flashsale_core.ports import ClaimBatch, GateReply, StockGate
 from flashsale_core.testing.stock_gate import MakeGate, StockGateContract, claim, open_sale
+from flashsale_memory.clock import SystemClock
+from flashsale_memory.database import MemoryDatabase
+from flashsale_memory.gate import MemoryStockGate
 
 
 class SlowGate(MemoryStockGate):
@@ -185,7 +184,7 @@ async def test_marks_travel_alone_without_traffic_and_at_the_end() -> None:
     await sale.reserve(claim("p1"), claim("p2"))
     await gate.mark_queued(sale.sale_id, sale.epoch, [PurchaseId("p1")])
     async with asyncio.timeout(5):
-        while await sale.state("p1") is not PurchaseState.QUEUED:
+        while await sale.state("p1") is not PurchaseState.QUEUED:  # noqa: ASYNC110 - a timer's end
             await asyncio.sleep(0.001)
     await gate.mark_queued(sale.sale_id, sale.epoch, [PurchaseId("p2")])
     await gate.aclose()

@@ -3,14 +3,14 @@
 import asyncio
 
 import pytest
-from flashsale_memory.clock import SystemClock
-from flashsale_memory.gate import MemoryStockGate
 from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from flashsale_core.ports import StockGate
 from flashsale_core.testing.gate_machine import gate_machine
 from flashsale_core.testing.stock_gate import MakeGate, StockGateContract
+from flashsale_memory.clock import SystemClock
+from flashsale_memory.gate import MemoryStockGate
 
 
 class TestMemoryStockGate(StockGateContract):

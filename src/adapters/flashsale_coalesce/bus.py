@@ -7,11 +7,11 @@ from typing import Any
 
 import attrs
 
+from flashsale_coalesce.telling import tell_failure
 from flashsale_core.errors import Unavailable, Why
 from flashsale_core.events import OrderEvent, PurchaseAccepted, PurchasesAccepted
 from flashsale_core.model import Epoch, PurchaseId, SaleId
 from flashsale_core.ports import EventBus
-from flashsale_coalesce.telling import tell_failure
 
 PURCHASES_MAX = 1_000
 """Purchases in one message: some 150 KB, well under every broker's limit."""
@@ -26,7 +26,7 @@ _Life = tuple[SaleId, Epoch]
 
 @attrs.define(eq=False)
 class _Promise:
-    """One purchase on its way to the bus, and the confirm that everybody who joined it waits for."""
+    """One purchase on its way to the bus, and the confirm that all who joined it wait for."""
 
     purchase: PurchaseAccepted
     confirmed: "asyncio.Future[None]"
@@ -43,7 +43,7 @@ class CoalescingBus:
         waiting_max: int = WAITING_MAX,
         told: Told = lambda _stage, _size, _seconds: None,
     ) -> None:
-        """Stand in front of a bus, in one event loop. `told` hears of every batch's size and time."""
+        """Stand in front of a bus, in one event loop; `told` hears each batch's size and time."""
         self._bus = bus
         self._in_flight_max = in_flight_max
         self._waiting_max = waiting_max
@@ -53,12 +53,12 @@ class CoalescingBus:
         self._publishing: set[asyncio.Task[None]] = set()
         self._is_woken = False
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - what the bus has of its own
+    def __getattr__(self, name: str) -> Any:
         """Pass on what is not batched: features, subscribe, barrier, dead letters, check."""
         return getattr(self._bus, name)
 
     async def publish(self, facts: Sequence[PurchasesAccepted | OrderEvent]) -> None:
-        """Ride in the next message; a purchase that is on its way already is joined, not repeated."""
+        """Ride in the next message; a purchase that is on its way is joined, not repeated."""
         if any(isinstance(fact, OrderEvent) for fact in facts):
             await self._bus.publish(facts)
             return

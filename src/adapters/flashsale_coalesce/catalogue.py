@@ -21,7 +21,7 @@ class CoalescingCatalogue:
         self._next: asyncio.Task[list[Sale]] | None = None
         self._last_s = float("-inf")
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - what the catalogue has of its own
+    def __getattr__(self, name: str) -> Any:
         """Pass on the rest: get, create, change_state, raise_epoch, books."""
         return getattr(self._catalogue, name)
 

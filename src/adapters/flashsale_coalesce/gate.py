@@ -8,10 +8,10 @@ from typing import Any
 
 import attrs
 
+from flashsale_coalesce.telling import tell_failure
 from flashsale_core.errors import Unavailable, Why
 from flashsale_core.model import Door, Epoch, PurchaseId, SaleId
 from flashsale_core.ports import Claim, ClaimBatch, GateReply, StockGate
-from flashsale_coalesce.telling import tell_failure
 
 CLAIMS_MAX = 1_000
 """Claims in one call: the gate is single-threaded, and others wait while one runs."""
@@ -46,7 +46,7 @@ class CoalescingGate:
         marks_alone_after_s: float = MARKS_ALONE_AFTER_S,
         told: Told = lambda _stage, _size, _seconds: None,
     ) -> None:
-        """Stand in front of a gate, in one event loop. `told` hears of every batch's size and time."""
+        """Stand in front of a gate, in one event loop; `told` hears each batch's size and time."""
         self._gate = gate
         self._waiting_max = waiting_max
         self._marks_alone_after_s = marks_alone_after_s
@@ -57,7 +57,7 @@ class CoalescingGate:
         self._alone: asyncio.TimerHandle | None = None
         self._closed = False
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - what the gate has of its own
+    def __getattr__(self, name: str) -> Any:
         """Pass on what is not batched: follow, find, overdue, books, loading, check."""
         return getattr(self._gate, name)
 

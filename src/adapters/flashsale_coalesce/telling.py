@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 def tell_failure(waiting: "asyncio.Future[T]", failure: BaseException) -> None:
-    """Tell one caller; an exception of its own, so that tracebacks do not pile up on a shared one."""
+    """Tell one caller by an exception of its own: on a shared one, tracebacks would pile up."""
     if waiting.done():
         return
     if isinstance(failure, Unavailable):

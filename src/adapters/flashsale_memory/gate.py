@@ -13,7 +13,6 @@ from flashsale_core.model import (
     GateRecord,
     PurchaseId,
     PurchaseState,
-    Reason,
     SaleId,
     SaleState,
     SaleTerms,

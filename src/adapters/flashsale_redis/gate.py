@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from redis.exceptions import ResponseError
@@ -72,7 +72,7 @@ class RedisStockGate:
         keys = (f"{tag}sale", f"{tag}users", f"{tag}purchases", f"{tag}journal")
         return ("FCALL", self._library.function(name), 4, *keys, *args)
 
-    async def _one(self, command: Command, *, deadline_s: float | None = None) -> Any:  # noqa: ANN401 - whatever Redis says
+    async def _one(self, command: Command, *, deadline_s: float | None = None) -> Any:
         """Run one command; raises Unavailable for an error reply too."""
         [reply] = await self._wire.run([command], deadline_s=deadline_s)
         if isinstance(reply, ResponseError):
@@ -98,7 +98,7 @@ class RedisStockGate:
             pack(batch.queued),
         )
 
-    def _answers(self, batch: ClaimBatch, reply: Any) -> GateReply | Unavailable:  # noqa: ANN401 - whatever Redis says
+    def _answers(self, batch: ClaimBatch, reply: Any) -> GateReply | Unavailable:
         refused = _of_one_sale(reply)
         if refused is not None:
             return refused
@@ -261,7 +261,7 @@ class RedisStockGate:
                 raise
 
 
-def _of_one_sale(reply: Any) -> Unavailable | None:  # noqa: ANN401 - whatever Redis says
+def _of_one_sale(reply: Any) -> Unavailable | None:
     """Return what concerns one sale alone; raise what concerns the server."""
     if not isinstance(reply, ResponseError):
         return None
@@ -279,7 +279,7 @@ def _pieces(batch: ClaimBatch) -> list[ClaimBatch]:
     return [_piece(batch, (), mark) for mark in marks] + [_piece(batch, c, ()) for c in claims]
 
 
-def _piece(batch: ClaimBatch, claims: Any, queued: Any) -> ClaimBatch:  # noqa: ANN401 - slices
+def _piece(batch: ClaimBatch, claims: Any, queued: Any) -> ClaimBatch:
     return ClaimBatch(
         sale_id=batch.sale_id, epoch=batch.epoch, door=batch.door, claims=claims, queued=queued
     )
@@ -321,10 +321,9 @@ async def open_redis_gate(
     )
     try:
         if installs:
-            try:
+            # `check` and `doctor` say what is wrong, and how it is put right.
+            with suppress(Unavailable):
                 await gate.install()
-            except Unavailable:
-                pass  # `check` and `doctor` say what is wrong, and how it is put right.
         yield gate
     finally:
         await wire.aclose()

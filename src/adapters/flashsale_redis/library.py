@@ -1,4 +1,4 @@
-"""The Lua function library as a text with its own name: `lua/stock_gate.lua` and its content hash."""
+"""The Lua function library as a text with its own name: its file and that file's hash."""
 
 import hashlib
 from functools import cache

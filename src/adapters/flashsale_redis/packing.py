@@ -103,7 +103,9 @@ def record_of(purchase_id: PurchaseId, row: list[Any]) -> GateRecord:
     )
 
 
-def answer_of(claim: Claim, door: Door, epoch: Epoch, row: list[Any]) -> GateAnswer | Unavailable:
+def answer_of(  # noqa: PLR0911 - one return an answer
+    claim: Claim, door: Door, epoch: Epoch, row: list[Any]
+) -> GateAnswer | Unavailable:
     """Read one answer of `reserve`. What was just taken is what was asked: it is not sent back."""
     request = claim.request
     match row:

@@ -75,7 +75,7 @@ class Wire:
         await self._pool.aclose()
 
 
-async def _reply(connection: AbstractConnection) -> Any:  # noqa: ANN401 - whatever Redis says
+async def _reply(connection: AbstractConnection) -> Any:
     try:
         return await connection.read_response()
     except ResponseError as refused:

@@ -153,7 +153,9 @@ OpenGates = Callable[[], Sequence[StockGate]]
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
 
-def gate_machine(open_gates: OpenGates, run: Run) -> type[RuleBasedStateMachine]:
+def gate_machine(  # noqa: C901 - a machine closes over its gates
+    open_gates: OpenGates, run: Run
+) -> type[RuleBasedStateMachine]:
     """Make the machine. `open_gates` is called once per example; `run` runs a coroutine."""
 
     class GateMachine(RuleBasedStateMachine):
@@ -214,7 +216,7 @@ def gate_machine(open_gates: OpenGates, run: Run) -> type[RuleBasedStateMachine]
 
         @rule()
         def rebuild(self) -> None:
-            """Begin another life: what was R or O is on the bus, and comes back as rows or not at all."""
+            """Begin another life: what was R or O comes back as rows, or not at all."""
             self.epoch = Epoch(self.epoch + 1)
             self.model.known = {
                 purchase: known
@@ -225,7 +227,7 @@ def gate_machine(open_gates: OpenGates, run: Run) -> type[RuleBasedStateMachine]
 
         @rule(wrong=st.sampled_from([-1, 1]), asked=CLAIMS)
         def stale(self, wrong: int, asked: list[tuple[str, str, int, bool]]) -> None:
-            """A caller of another life changes nothing."""
+            """Change nothing as a caller of another life."""
             claims = [claim(purchase, user, quantity) for purchase, user, quantity, _ in asked]
             epoch = Epoch(self.epoch + wrong)
             for gate in self.gates:

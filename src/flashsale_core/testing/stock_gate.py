@@ -50,7 +50,7 @@ YEAR_2100_MS = 4_102_444_800_000
 _numbers = itertools.count(1)
 
 MakeGate = Callable[..., Awaitable[StockGate]]
-"""`await make_gate(reserved_due_ms=…, queued_due_ms=…)`: a gate with these delays, on the same store."""
+"""`await make_gate(reserved_due_ms=…, queued_due_ms=…)`: gates on the same store."""
 
 
 def claim(
@@ -146,7 +146,7 @@ class OpenSale:
         return found.state if found is not None else None
 
 
-async def open_sale(  # noqa: PLR0913 - a sale has so many terms
+async def open_sale(
     gate: StockGate,
     terms: SaleTerms | None = None,
     *,
@@ -445,7 +445,7 @@ class StockGateContract:
         assert await sale.state("nobody") is None
 
     async def test_a_mark_lifts_with_the_next_call_at_the_latest(self, gate: StockGate) -> None:
-        """An adapter may keep marks for a call that carries them; one of another epoch lifts nothing."""
+        """An adapter may keep marks for a later call; one of another epoch lifts nothing."""
         sale = await open_sale(gate)
         await sale.reserve(claim("p1"), claim("p2"))
         await gate.mark_queued(sale.sale_id, Epoch(9), [PurchaseId("p2")])
@@ -490,7 +490,7 @@ class StockGateContract:
         assert (await sale.books()).available == 10
 
     async def test_what_does_not_fit_is_counted_and_changes_nothing(self, gate: StockGate) -> None:
-        """Sold while unknown or ended, released while sold: the books disagree, and somebody must look."""
+        """Sold while unknown or ended, released while sold: the books disagree."""
         sale = await open_sale(gate)
         await sale.reserve(claim("sold"), claim("ended"))
         await sale.follow(sold=["sold"], released=[("ended", "DECLINED")])
