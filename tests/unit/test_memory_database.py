@@ -1,0 +1,38 @@
+"""The memory database keeps the contract of every database."""
+
+import pytest
+from flashsale_memory.clock import SystemClock
+from flashsale_memory.database import MemoryDatabase
+
+from flashsale_core.opening import Database
+from flashsale_core.testing.order_repository import OrderRepositoryContract
+from flashsale_core.testing.outbox import OutboxContract
+from flashsale_core.testing.parked_messages import ParkedMessagesContract
+from flashsale_core.testing.sale_catalogue import SaleCatalogueContract
+
+
+@pytest.fixture
+def database() -> Database:
+    """Make an empty database."""
+    return MemoryDatabase(SystemClock())
+
+
+class TestMemoryOrders(OrderRepositoryContract):
+    """The contract, in one process."""
+
+
+class TestMemoryCatalogue(SaleCatalogueContract):
+    """The contract, in one process."""
+
+
+class TestMemoryOutbox(OutboxContract):
+    """The contract, in one process."""
+
+
+class TestMemoryParkedMessages(ParkedMessagesContract):
+    """The contract, in one process."""
+
+
+async def test_a_memory_database_is_never_away(database: Database) -> None:
+    """There is nothing behind it that could be."""
+    await database.check()
