@@ -1,11 +1,19 @@
 """What may be wrong with Kafka's brokers and topics, and what mends each."""
 
+import asyncio
+from contextlib import AsyncExitStack
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.structs import TopicPartition
+
 from flashsale_core.errors import Unavailable
 from flashsale_core.opening import BusOptions
-from flashsale_core.operating import Finding, OperateBus, wrong
+from flashsale_core.operating import Backlog, Finding, OperateBus, wrong
 from flashsale_kafka.config import KafkaConfig
-from flashsale_kafka.connecting import connection_options, knock, quiet_driver
-from flashsale_kafka.faults import LOGIN, MECHANISM, RIGHTS
+from flashsale_kafka.connecting import client_options, connection_options, knock, quiet_driver
+from flashsale_kafka.faults import DRIVER_ERRORS, LOGIN, MECHANISM, RIGHTS, translated
 from flashsale_kafka.opening import config_of
 from flashsale_kafka.topics import ensure_topics, topology_faults
 
@@ -48,6 +56,36 @@ class KafkaOperator:
         with quiet_driver():
             return await ensure_topics(self._config)
 
+    async def accepted_backlog(self) -> Backlog:
+        """See `BusOperator.accepted_backlog`."""
+        with quiet_driver():
+            options = await connection_options(self._config)
+            await knock(self._config, options)
+            try:
+                async with asyncio.timeout(self._config.deadline_ms / 1_000):
+                    return await self._count(client_options(self._config, options))
+            except DRIVER_ERRORS as exc:
+                raise translated(exc, f"counting what waits on {self._config.accepted}") from exc
+
+    async def _count(self, options: dict[str, Any]) -> Backlog:
+        """Compare the partitions' ends with what the group has committed, and join nothing."""
+        topic, group = self._config.accepted, self._config.accepted_group
+        async with AsyncExitStack() as stack:
+            admin = AIOKafkaAdminClient(request_timeout_ms=self._config.connect_ms, **options)
+            stack.push_async_callback(admin.close)
+            await admin.start()
+            reader = AIOKafkaConsumer(enable_auto_commit=False, **options)
+            stack.push_async_callback(reader.stop)
+            await reader.start()
+            committed = await admin.list_consumer_group_offsets(group)
+            partitions = [TopicPartition(topic, n) for n in range(self._config.partitions)]
+            begins = await reader.beginning_offsets(partitions)
+            ends = await reader.end_offsets(partitions)
+            [described] = await admin.describe_consumer_groups([group])
+        done = {tp: mark.offset for tp, mark in committed.items() if mark.offset >= 0}
+        waiting = [ends[tp] - max(begins[tp], done.get(tp, 0)) for tp in partitions]
+        return Backlog(messages=sum(waiting), consumers=_members(described))
+
     async def diagnose(self) -> list[Finding]:
         """See `BusOperator.diagnose`; without an answer there is one finding only."""
         with quiet_driver():
@@ -61,6 +99,12 @@ class KafkaOperator:
             said = f"{len(self._config.topics)} topics, kept and replicated as they must be"
             return [reached, Finding(name="kafka topics", said=said)]
         return [reached, *(_topic(fault) for fault in faults)]
+
+
+def _members(described: Any) -> int:
+    """Count a group's members in the answer about it."""
+    *_, group = described.to_object()["groups"]
+    return len(group["members"])
 
 
 def _topic(fault: str) -> Finding:

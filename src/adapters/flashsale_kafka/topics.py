@@ -1,5 +1,6 @@
 """The shape that the topics must have: created on demand, compared always, never changed."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -22,6 +23,8 @@ MIN_INSYNC_REPLICAS = 2
 """With three replicas, one may be away and every confirm still lies on two disks."""
 DEAD_LETTER_BYTES_MAX = 2 * 1024 * 1024
 """A copy is larger than its original, which may be 1 MiB, by the headers that say why."""
+
+SETTLE_S = 0.05
 
 
 @attrs.frozen(kw_only=True)
@@ -66,13 +69,13 @@ async def ensure_topics(config: KafkaConfig) -> list[str]:
         wanted = await _wanted_shape(admin, config)
         found = await _found_shapes(admin, config)
         missing = [topic for topic in config.topics.values() if topic not in found]
-        if missing:
-            await _create(admin, config, missing, wanted)
+        created = await _create(admin, config, missing, wanted) if missing else []
+        found = await _all_shapes(admin, config)
     differing = differences(found, wanted)
     if differing:
         detail = "; ".join(differing) + ". Topics are never changed: alter or delete it yourself"
         raise Conflict("topology-differs", detail)
-    return missing
+    return created
 
 
 async def topology_faults(config: KafkaConfig) -> list[str]:
@@ -124,6 +127,14 @@ async def _wanted_shape(admin: AIOKafkaAdminClient, config: KafkaConfig) -> Topi
     )
 
 
+async def _all_shapes(admin: AIOKafkaAdminClient, config: KafkaConfig) -> dict[str, TopicShape]:
+    """Wait until every topic is known: a broker hears of a new one a moment after its making."""
+    async with asyncio.timeout(config.connect_ms / 1_000):
+        while len(found := await _found_shapes(admin, config)) < len(config.topics):
+            await asyncio.sleep(SETTLE_S)
+    return found
+
+
 async def _found_shapes(
     admin: AIOKafkaAdminClient, config: KafkaConfig
 ) -> dict[str, TopicShape]:
@@ -168,13 +179,17 @@ async def _settings(admin: AIOKafkaAdminClient, topic: str) -> dict[str, str]:
 
 async def _create(
     admin: AIOKafkaAdminClient, config: KafkaConfig, topics: Sequence[str], shape: TopicShape
-) -> None:
+) -> list[str]:
     response = await admin.create_topics([_new_topic(topic, config, shape) for topic in topics])
+    created: list[str] = []
     for topic, error_code, *rest in response.topic_errors:
         error = kafka.for_code(error_code)
-        # Two operators at once: the other one's is compared at the next check.
-        if error not in (kafka.NoError, kafka.TopicAlreadyExistsError):
+        if error is kafka.NoError:
+            created.append(topic)
+        # Somebody else was quicker by a moment: theirs is compared like any other.
+        elif error is not kafka.TopicAlreadyExistsError:
             raise error(f"{topic}: {rest[0] if rest else ''}")
+    return created
 
 
 def _new_topic(topic: str, config: KafkaConfig, shape: TopicShape) -> NewTopic:
