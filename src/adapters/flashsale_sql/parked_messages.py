@@ -50,10 +50,12 @@ class SqlParkedMessages:
         if not first:
             return []
         # In one order for everybody, so that two workers with the same messages do not deadlock.
-        rows = [_row(first[key]) for key in sorted(first)]
+        ordered = [first[key] for key in sorted(first)]
         insert = _insert(self._transactions.dialect)
 
         async def work(connection: AsyncConnection) -> set[tuple[str, str]]:
+            at_ms: int = (await connection.execute(select(now()))).scalar_one()
+            rows = [_row(one, at_ms) for one in ordered]
             return {_key(*row) for row in await connection.execute(insert, rows)}
 
         new = await self._transactions.write(work)
@@ -165,7 +167,7 @@ def _storable(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8").replace("\x00", "\ufffd")
 
 
-def _row(parked: ParkedMessage) -> dict[str, object]:
+def _row(parked: ParkedMessage, at_ms: int) -> dict[str, object]:
     message = parked.message
     content_type = message.content_type
     return {
@@ -185,9 +187,9 @@ def _row(parked: ParkedMessage) -> dict[str, object]:
         "user_id": parked.user_id,
         "quantity": parked.quantity,
         "attempts": parked.attempts,
-        "next_attempt_at": now() if parked.status in _ALIVE else None,
-        "parked_at": now(),
-        "changed_at": now(),
+        "next_attempt_at": at_ms if parked.status in _ALIVE else None,
+        "parked_at": at_ms,
+        "changed_at": at_ms,
     }
 
 
