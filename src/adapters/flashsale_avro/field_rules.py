@@ -76,7 +76,7 @@ def not_a_source(value: object) -> str:
     return f"{str(value)[:NAME_CHARS_MAX]} is not one of {', '.join(Source)}"
 
 
-def _is_source(value: Any) -> bool:  # noqa: ANN401 - whatever the wire brought
+def _is_source(value: Any) -> bool:
     return type(value) is str and value in SOURCES
 
 

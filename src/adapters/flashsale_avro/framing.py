@@ -21,7 +21,7 @@ def confluent_header(schema_id: int) -> bytes:
     return bytes([CONFLUENT_MAGIC]) + schema_id.to_bytes(4, "big")
 
 
-def single_object_header(schema: Any) -> bytes:  # noqa: ANN401 - a schema is JSON
+def single_object_header(schema: Any) -> bytes:
     """Begin a message that names its schema by fingerprint, so that no registry is needed."""
     crc = fingerprint(to_parsing_canonical_form(schema), "CRC-64-AVRO")
     return SINGLE_OBJECT_MAGIC + bytes.fromhex(crc)

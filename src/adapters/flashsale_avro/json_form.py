@@ -29,7 +29,7 @@ def write_json(record: Record) -> bytes:
     return json.dumps(_present(record), ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def _present(value: Any) -> Any:  # noqa: ANN401 - JSON
+def _present(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _present(one) for name, one in value.items() if one is not None}
     if isinstance(value, list):
@@ -84,5 +84,5 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> Record:
     return record
 
 
-def _refuse_constant(text: str) -> Any:  # noqa: ANN401 - never returns
+def _refuse_constant(text: str) -> Any:
     raise Corrupt("bad-json", f"{text} is not JSON")

@@ -53,12 +53,12 @@ class PlainSchema:
     type: Any
     named: Mapping[str, Any]
 
-    def resolve(self, schema: Any) -> Any:  # noqa: ANN401 - a schema is JSON
+    def resolve(self, schema: Any) -> Any:
         """Follow a reference to the type it names."""
         return self.named.get(schema, schema) if isinstance(schema, str) else schema
 
 
-def plain(schema: Any) -> PlainSchema:  # noqa: ANN401 - a schema is JSON
+def plain(schema: Any) -> PlainSchema:
     """Bring a schema into plain form. Raises Corrupt("schema-refused")."""
     visit = _Visit()
     try:
@@ -80,7 +80,7 @@ class _Visit:
         self._extents: dict[str, _Extent] = {}
         self._open: set[str] = set()
 
-    def type(self, schema: Any, namespace: str, level: int) -> tuple[Any, _Extent]:  # noqa: ANN401
+    def type(self, schema: Any, namespace: str, level: int) -> tuple[Any, _Extent]:
         if level > DEPTH_MAX:
             raise _refused(f"nested deeper than {DEPTH_MAX} levels")
         if isinstance(schema, str):
@@ -184,19 +184,19 @@ def _repeated(item: _Extent, *, key_bytes: int) -> _Extent:
     return _Extent(1 + item.depth, 1 + item.parts, 1)
 
 
-def _full_name(name: Any, namespace: Any) -> str:  # noqa: ANN401 - a schema is JSON
+def _full_name(name: Any, namespace: Any) -> str:
     if type(name) is not str or type(namespace) is not str:
         raise _refused("broken: a type without a name")
     return name if "." in name or not namespace else f"{namespace}.{name}"
 
 
-def _symbols(symbols: Any, full: str) -> list[str]:  # noqa: ANN401 - a schema is JSON
+def _symbols(symbols: Any, full: str) -> list[str]:
     if type(symbols) is not list or not all(type(symbol) is str for symbol in symbols):
         raise _refused(f"broken: the symbols of {full} are not a list of strings")
     return symbols
 
 
-def _size(size: Any, full: str) -> int:  # noqa: ANN401 - a schema is JSON
+def _size(size: Any, full: str) -> int:
     if type(size) is not int or not 0 <= size <= FIXED_BYTES_MAX:
         raise _refused(f"broken: {full} has no size from 0 to {FIXED_BYTES_MAX}")
     return size

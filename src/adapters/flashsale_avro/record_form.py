@@ -110,10 +110,10 @@ def _reading_schema(name: SchemaName) -> PlainSchema:
     return plain(schema)
 
 
-def _bare(schema: PlainSchema, *, with_defaults: bool = False) -> Any:  # noqa: ANN401 - JSON
+def _bare(schema: PlainSchema, *, with_defaults: bool = False) -> Any:
     """Reduce a schema to what is on the wire: enums are ints there, times longs."""
 
-    def bare(part: Any) -> Any:  # noqa: ANN401 - JSON
+    def bare(part: Any) -> Any:
         kind = kind_of(schema.resolve(part))
         result = part
         match kind:

@@ -33,7 +33,7 @@ def resolve(writer: PlainSchema, reader: PlainSchema) -> tuple[str, ...]:
     return walk.symbols
 
 
-def kind_of(schema: Any) -> str:  # noqa: ANN401 - a schema is JSON
+def kind_of(schema: Any) -> str:
     """Tell the Avro type of a schema in plain form."""
     if isinstance(schema, list):
         return "union"
@@ -51,7 +51,7 @@ class _Walk:
     reader: PlainSchema
     symbols: tuple[str, ...] = ()
 
-    def type(self, written: Any, read: Any, path: str) -> None:  # noqa: ANN401
+    def type(self, written: Any, read: Any, path: str) -> None:
         written, read = self.writer.resolve(written), self.reader.resolve(read)
         if isinstance(written, list):
             for branch in written:
@@ -71,7 +71,7 @@ class _Walk:
                 self._demand(kind_of(written) in _PRIMITIVES[primitive], written, read, path)
                 self._time(written, read, path)
 
-    def _any_branch(self, written: Any, branches: list[Any], path: str) -> None:  # noqa: ANN401
+    def _any_branch(self, written: Any, branches: list[Any], path: str) -> None:
         for branch in branches:
             try:
                 return self.type(written, branch, path)
@@ -80,7 +80,7 @@ class _Walk:
         self._demand(False, written, branches, path)  # noqa: FBT003 - no branch fits
         return None
 
-    def _record(self, written: Any, read: Any, path: str) -> None:  # noqa: ANN401
+    def _record(self, written: Any, read: Any, path: str) -> None:
         fits = kind_of(written) == "record" and simple_name(written) == simple_name(read)
         self._demand(fits, written, read, path)
         fields = {field["name"]: field["type"] for field in written["fields"]}
@@ -91,7 +91,7 @@ class _Walk:
             elif "default" not in field:
                 raise Corrupt("schema-refused", f"the writer's schema has no field {name}")
 
-    def _enum(self, written: Any, read: Any, path: str) -> None:  # noqa: ANN401
+    def _enum(self, written: Any, read: Any, path: str) -> None:
         fits = kind_of(written) == "enum" and simple_name(written) == simple_name(read)
         self._demand(fits, written, read, path)
         symbols = tuple(written["symbols"])
@@ -99,11 +99,11 @@ class _Walk:
         self._demand(self.symbols in ((), symbols), written, read, path)
         self.symbols = symbols
 
-    def _time(self, written: Any, read: Any, path: str) -> None:  # noqa: ANN401
+    def _time(self, written: Any, read: Any, path: str) -> None:
         if isinstance(read, dict) and isinstance(written, dict):
             self._demand(written.get("logicalType") == _TIME, written, read, path)
 
-    def _demand(self, fits: bool, written: Any, read: Any, path: str) -> None:  # noqa: ANN401, FBT001
+    def _demand(self, fits: bool, written: Any, read: Any, path: str) -> None:
         if not fits:
             raise Corrupt(
                 "schema-refused",
@@ -111,7 +111,7 @@ class _Walk:
             )
 
 
-def _shown(schema: Any) -> str:  # noqa: ANN401 - a schema is JSON
+def _shown(schema: Any) -> str:
     if isinstance(schema, list):
         return f"a union of {', '.join(_shown(branch) for branch in schema)}"
     if isinstance(schema, dict):

@@ -34,7 +34,7 @@ DETAIL_CHARS_MAX: Final = 500
 _T = TypeVar("_T")
 
 
-class NoSuchSchema(FlashsaleError):  # noqa: N818 - an answer more than an error
+class NoSuchSchema(FlashsaleError):
     """The registry answered, and has nothing of that id or content."""
 
 
@@ -116,7 +116,7 @@ class ConfluentRegistry:
             raise _meaning(exc, self._hosts) from exc
 
 
-def _avro(text: str) -> Any:  # noqa: ANN401 - the client's type, of a lazy import
+def _avro(text: str) -> Any:
     from confluent_kafka.schema_registry import Schema  # noqa: PLC0415 - an extra
 
     return Schema(text, "AVRO")
