@@ -1,0 +1,43 @@
+"""The ASGI application: a thin front, the raw hot path, and the framework for all else."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from litestar import Litestar
+from litestar.datastructures import State
+
+from flashsale.http.buy import BuyHandler
+from flashsale.http.docs import docs_routes
+from flashsale.http.faults import EXCEPTION_HANDLERS
+from flashsale.http.front import Front
+from flashsale.http.openapi import openapi_config
+from flashsale.http.operation import OPERATION_ROUTES
+from flashsale.http.parts import ASGIApp, HttpParts
+from flashsale.http.purchases import PURCHASE_ROUTES
+from flashsale.http.sales import SALE_ROUTES
+from flashsale.http.asking import BODY_BYTES_MAX
+
+
+def http_app(parts: HttpParts) -> ASGIApp:
+    """Build the application. It owns nothing: whoever opened the parts closes them."""
+    buy = BuyHandler(parts)
+
+    @asynccontextmanager
+    async def lifespan(_: Litestar) -> AsyncIterator[None]:
+        if parts.lifespan is None:
+            yield
+            return
+        async with parts.lifespan():
+            yield
+
+    framework = Litestar(
+        route_handlers=[*PURCHASE_ROUTES, *SALE_ROUTES, *OPERATION_ROUTES, *docs_routes()],
+        state=State({"parts": parts, "buy": buy}),
+        exception_handlers=EXCEPTION_HANDLERS,
+        openapi_config=openapi_config(),
+        lifespan=[lifespan],
+        request_max_body_size=BODY_BYTES_MAX,
+        logging_config=None,
+        debug=False,
+    )
+    return Front(buy=buy, framework=framework, cors_origins=parts.cors_origins)

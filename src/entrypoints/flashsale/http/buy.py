@@ -1,0 +1,252 @@
+"""The hot path: `POST /purchase/buy` as a raw ASGI handler, and the one function that answers it.
+
+The framework's route answers through the same function, so both ways are alike byte for byte.
+"""
+
+from typing import assert_never
+from urllib.parse import quote
+
+import msgspec
+import structlog
+import uuid_utils
+from msgspec import UNSET
+
+from flashsale.http import problems
+from flashsale.http.asking import BODY_BYTES_MAX, Disconnected, TooSlow, read_body
+from flashsale.http.parts import HttpParts, RawHeaders, Receive, Scope, Send
+from flashsale.http.problems import (
+    Answer,
+    ProblemRaised,
+    as_http,
+    invalid,
+    problem,
+    retry_after,
+)
+from flashsale.http.reading import read_buy
+from flashsale.http.times import written
+from flashsale.http.wire import ID_RULE, Accepted, BuyBody
+from flashsale_core import outcomes
+from flashsale_core.errors import Invalid, Unavailable, Violation, Why
+from flashsale_core.model import (
+    IDENTIFIER,
+    TRACEPARENT,
+    Door,
+    ItemId,
+    PurchaseId,
+    PurchaseRequest,
+    Source,
+    UserId,
+)
+from flashsale_core.validation import well_formed
+
+ROOT_PATH = "flashsale.root_path"
+"""Under this key of the scope handlers find the prefix that the whole application is mounted at."""
+IN_FLIGHT_MAX = 10_000
+"""Beyond this many at once nobody would be answered within the promise's 0.8 s."""
+RETRY_UNKNOWN_MS = 1_000
+"""By then the confirm has come, or the sweeper will have published again soon."""
+
+_log = structlog.get_logger("flashsale.http")
+_NO_TRACE = ("00000000000000000000000000000000", "0000000000000000")
+
+
+class BuyHandler:
+    """Answers purchases."""
+
+    def __init__(self, parts: HttpParts) -> None:
+        """Take the use case, the clock and the observer."""
+        self._buy = parts.purchase_desk.buy
+        self._now_ms = parts.clock.now_ms
+        self._answered = parts.observer.answered
+        self._in_flight = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request; the caller has checked path and method."""
+        try:
+            body = await read_body(receive)
+        except Disconnected:
+            return
+        except TooSlow:
+            answer = problem(problems.REQUEST_TIMEOUT, headers=[(b"connection", b"close")])
+        else:
+            root_path = scope.get(ROOT_PATH) or scope.get("root_path", "")
+            answer = await self.answer(body, scope["headers"], scope["query_string"], root_path)
+        await send_answer(answer, send)
+
+    async def answer(
+        self, body: bytes, headers: RawHeaders, query: bytes = b"", root_path: str = ""
+    ) -> Answer:
+        """Answer one purchase: (body, headers) to (status, headers, body). Never raises."""
+        self._in_flight += 1
+        purchase_id: PurchaseId | None = None
+        try:
+            request = self._read(body, headers, query)
+            purchase_id = request.purchase_id
+            answer = _written(await self._buy(request), request, root_path)
+        except ProblemRaised as raised:
+            answer = raised.answer
+        except Unavailable as away:
+            answer = _unavailable(away, purchase_id)
+        except Exception:
+            _log.exception("buy failed", purchaseId=purchase_id)
+            answer = problem(problems.INTERNAL)
+        finally:
+            self._in_flight -= 1
+        self._answered(Door.HTTP, answer.code, purchase_id)
+        return answer
+
+    def _read(self, body: bytes, headers: RawHeaders, query: bytes) -> PurchaseRequest:
+        if self._in_flight > IN_FLIGHT_MAX:
+            raise Unavailable(Why.OVERLOADED)
+        named = dict(headers)
+        if len(body) > BODY_BYTES_MAX:
+            raise ProblemRaised(problem(problems.TOO_LARGE))
+        _check_media(named)
+        if query:
+            raise ProblemRaised(
+                invalid(Violation(field="query", problem="must be empty; the body has the fields"))
+            )
+        wire = read_buy(body)
+        return _request(wire, _purchase_id(wire, named, headers), named, self._now_ms())
+
+
+def _check_media(named: dict[bytes, bytes]) -> None:
+    media = named.get(b"content-type", b"")
+    if media != b"application/json":
+        essence, _, parameters = media.lower().partition(b";")
+        charset = parameters.strip().removeprefix(b"charset=").strip(b'" ')
+        if essence.strip() != b"application/json" or charset not in (b"", b"utf-8"):
+            raise ProblemRaised(
+                problem(
+                    problems.UNSUPPORTED_MEDIA_TYPE, headers=[(b"accept", b"application/json")]
+                )
+            )
+    if named.get(b"content-encoding", b"identity").strip().lower() != b"identity":
+        raise ProblemRaised(
+            problem(
+                problems.UNSUPPORTED_MEDIA_TYPE, headers=[(b"accept-encoding", b"identity")]
+            )
+        )
+
+
+def _purchase_id(wire: BuyBody, named: dict[bytes, bytes], headers: RawHeaders) -> str:
+    """Find the purchase's name in body and header, or make one."""
+    in_body = None if wire.purchase_id is UNSET else str(wire.purchase_id)
+    if b"idempotency-key" not in named:
+        return in_body if in_body is not None else str(uuid_utils.uuid7())
+    keys = {_unquoted(value) for name, value in headers if name == b"idempotency-key"}
+    [key, *others] = keys
+    if others:
+        raise _wrong_key("must come once")
+    if not IDENTIFIER.fullmatch(key):
+        raise _wrong_key(f"{ID_RULE}, quoted or bare")
+    if in_body is not None and in_body != key:
+        raise _wrong_key("must not differ from purchaseId")
+    return key
+
+
+def _wrong_key(what: str) -> ProblemRaised:
+    return ProblemRaised(invalid(Violation(field="Idempotency-Key", problem=what)))
+
+
+def _unquoted(value: bytes) -> str:
+    text = value.strip().decode("latin-1")
+    if len(text) > 1 and text[0] == text[-1] == '"':
+        return text[1:-1]
+    return text
+
+
+def _request(
+    wire: BuyBody, purchase_id: str, named: dict[bytes, bytes], now_ms: int
+) -> PurchaseRequest:
+    trace = named.get(b"traceparent")
+    try:
+        return well_formed(
+            purchase_id=PurchaseId(purchase_id),
+            user_id=UserId(str(wire.user_id)),
+            item_id=ItemId(str(wire.product_id)),
+            quantity=1 if wire.quantity is UNSET else wire.quantity,
+            requested_at_ms=now_ms,
+            source=Source.API if wire.source is UNSET else wire.source,
+            payment_token=None if wire.payment_token is UNSET else wire.payment_token,
+            traceparent=None if trace is None else _trace(trace),
+        )
+    except Invalid as wrong:
+        raise ProblemRaised(invalid(*as_http(wrong))) from None
+
+
+def _trace(header: bytes) -> str | None:
+    """Keep a valid traceparent; an invalid one is as good as none, as W3C wants it."""
+    text = header.strip().decode("latin-1")
+    if not TRACEPARENT.fullmatch(text) or text.startswith("ff"):
+        return None
+    _, trace_id, span_id, _ = text.split("-")
+    return None if trace_id == _NO_TRACE[0] or span_id == _NO_TRACE[1] else text
+
+
+_SOLD_OUT = problem(problems.SOLD_OUT, available=0)
+
+
+def _written(answer: outcomes.BuyAnswer, request: PurchaseRequest, root_path: str) -> Answer:
+    """Write the answer of the use case: every outcome, once."""
+    match answer:
+        case outcomes.Accepted():
+            return _accepted(answer, request, root_path)
+        case outcomes.SoldOut(available=available):
+            # The crowd's answer: its bytes are made once.
+            return _SOLD_OUT if available == 0 else problem(problems.SOLD_OUT, available=available)
+        case outcomes.LimitReached(limit=limit, held=held):
+            return problem(problems.LIMIT_REACHED, limit=limit, held=held)
+        case outcomes.Ended(purchase_id=purchase_id, reason=reason):
+            return problem(problems.PURCHASE_ENDED, purchaseId=purchase_id, reason=reason)
+        case outcomes.NotOpen(opens_at_ms=opens_at_ms):
+            return problem(problems.NOT_OPEN, opensAt=written(opens_at_ms))
+        case outcomes.Closed():
+            return problem(problems.CLOSED)
+        case outcomes.UnknownItem():
+            return problem(problems.UNKNOWN_ITEM)
+        case outcomes.KeyReused():
+            return problem(problems.KEY_REUSED, purchaseId=request.purchase_id)
+        case outcomes.Refused(code=code, detail=detail):
+            return problem(problems.REFUSED, detail or None, code=code)
+        case outcomes.OutcomeUnknown(purchase_id=purchase_id):
+            wait = retry_after(RETRY_UNKNOWN_MS)
+            return problem(problems.OUTCOME_UNKNOWN, headers=wait, purchaseId=purchase_id)
+    assert_never(answer)
+
+
+def _accepted(answer: outcomes.Accepted, request: PurchaseRequest, root_path: str) -> Answer:
+    body = msgspec.json.encode(
+        Accepted(
+            purchase_id=answer.purchase_id,
+            status="CONFIRMED" if answer.is_sold else "ACCEPTED",
+            sale_id=answer.sale_id,
+            product_id=request.item_id,
+            quantity=request.quantity,
+        )
+    )
+    prefix = quote(root_path) if root_path else ""
+    location = f"{prefix}/purchase/{answer.purchase_id}?saleId={answer.sale_id}"
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(body)),
+        (b"location", location.encode()),
+    ]
+    return Answer(200, headers, body, "accepted")
+
+
+def _unavailable(away: Unavailable, purchase_id: PurchaseId | None) -> Answer:
+    members = {} if purchase_id is None else {"purchaseId": purchase_id}
+    if away.may_have_happened:
+        wait = retry_after(RETRY_UNKNOWN_MS)
+        return problem(problems.OUTCOME_UNKNOWN, headers=wait, **members)
+    wait = retry_after(away.retry_after_ms)
+    return problem(problems.UNAVAILABLE, headers=wait, reason=away.why.value, **members)
+
+
+async def send_answer(answer: Answer, send: Send) -> None:
+    """Send a finished answer."""
+    await send(
+        {"type": "http.response.start", "status": answer.status, "headers": answer.headers}
+    )
+    await send({"type": "http.response.body", "body": answer.body})

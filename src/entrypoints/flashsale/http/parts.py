@@ -1,0 +1,64 @@
+"""What the HTTP door is made of: handed in from outside, built by nobody here."""
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol
+
+import attrs
+
+from flashsale_core.inquiry import Inquiry
+from flashsale_core.ports import Clock, Observer
+from flashsale_core.purchase import PurchaseDesk
+from flashsale_core.selling import SaleDesk
+
+Scope = MutableMapping[str, Any]
+ASGIMessage = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[ASGIMessage]]
+Send = Callable[[ASGIMessage], Awaitable[None]]
+ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+RawHeaders = list[tuple[bytes, bytes]]
+
+
+@attrs.frozen(kw_only=True)
+class Dependency:
+    """How one thing that this process needs stands; `last_error` carries no secret."""
+
+    name: str
+    ok: bool
+    last_error: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Readiness:
+    """Whether this process may be given work, and what it depends on."""
+
+    ready: bool
+    dependencies: tuple[Dependency, ...] = ()
+
+
+class ReadinessProbe(Protocol):
+    """Says how the dependencies stand; answers within a deadline of its own and never raises."""
+
+    async def check(self) -> Readiness:
+        """Look at every dependency. For this door: gate and bus, never the database."""
+
+
+@attrs.frozen(kw_only=True)
+class HttpParts:
+    """Everything that the door needs.
+
+    `admin_token` None leaves the admin routes open: whoever listens must then listen on loopback
+    only. `cors_origins` names origins as browsers write them, or `*`. `lifespan` is entered when
+    the server says that the application starts, and left when it ends.
+    """
+
+    purchase_desk: PurchaseDesk
+    sale_desk: SaleDesk
+    inquiry: Inquiry
+    clock: Clock
+    readiness: ReadinessProbe
+    metrics_text: Callable[[], tuple[bytes, str]]
+    observer: Observer
+    admin_token: str | None = attrs.field(default=None, repr=False)
+    cors_origins: tuple[str, ...] = ()
+    lifespan: Callable[[], AbstractAsyncContextManager[None]] | None = None
