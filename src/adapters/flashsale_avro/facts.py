@@ -155,6 +155,8 @@ def record_of(fact: Fact, sources: Mapping[Source, object]) -> tuple[SchemaName,
         case PurchaseRequest():
             return _request_record(fact, sources)
         case PurchasesAccepted():
+            if not fact.purchases:
+                raise Invalid([Violation(field="purchases", problem="must be at least one")])
             return SchemaName.PURCHASES_ACCEPTED, {
                 "saleId": fact.sale_id,
                 "epoch": fact.epoch,
