@@ -40,11 +40,10 @@ def schemes(group: Group) -> list[str]:
     return sorted(entry_points(group=group.value).names)
 
 
-def opener(group: Group, url: Url) -> Callable[..., Any]:
-    """Import what opens such a URL.
+def point_of(group: Group, url: Url) -> EntryPoint:
+    """Find who opens such a URL, and import nothing.
 
-    Raises AdapterMissing when no package brings the scheme, when two do, or when the one that
-    does lacks a library.
+    Raises AdapterMissing when no package brings the scheme, or when two do.
     """
     found = entry_points(group=group.value, name=url.scheme)
     if not found:
@@ -53,7 +52,15 @@ def opener(group: Group, url: Url) -> Callable[..., Any]:
     values = sorted({point.value for point in found})
     if len(values) > 1:
         raise AdapterMissing(f"two packages open {url.scheme}://: {' and '.join(values)}")
-    point = next(iter(found))
+    return next(iter(found))
+
+
+def opener(group: Group, url: Url) -> Callable[..., Any]:
+    """Import what opens such a URL.
+
+    Raises AdapterMissing when nobody does, or when a library that it needs is not installed.
+    """
+    point = point_of(group, url)
     try:
         loaded: Callable[..., Any] = point.load()
     except ImportError as exc:

@@ -232,8 +232,15 @@ class Settings:
         8,
         1,
         128,
-        """Deliveries that one worker handles side by side, each of another partition and each
-        with a database connection of its own.""",
+        """Deliveries of each door that one worker handles side by side, each of another partition
+        and each with a database connection of its own.""",
+    )
+    database_connections: int = whole(
+        24,
+        2,
+        200,
+        """Connections to PostgreSQL that one process may hold: one each for the deliveries of both
+        doors that are handled side by side, and some for the relay, the sweeper and questions.""",
     )
     parked_interval_ms: int = whole(
         1_000, 100, MINUTE_MS, "Pause of the feeder that takes up parked messages that are due."
@@ -261,10 +268,11 @@ class Settings:
         2_000, 100, MINUTE_MS, "How long a dependency may take to answer such a look."
     )
     start_timeout_ms: int = whole(
-        30_000,
+        15_000,
         100,
         10 * MINUTE_MS,
-        "How long the start waits for a dependency that does not answer before it gives up.",
+        """How long a start waits for database and bus, and for what is missing in them, before it
+        gives up and names it; whoever runs it may begin it again.""",
     )
     drain_ms: int = whole(
         15_000,

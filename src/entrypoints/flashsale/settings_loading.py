@@ -81,23 +81,21 @@ def read_settings(
     An override of None counts as absent. Raises SettingsError with all that is wrong.
     """
     problems: list[str] = list(_unknown_variables())
-    state = typed_settings.SettingsState(
-        Settings, [], [], typed_settings.default_converter(), Path()
-    )
+    options = _options()
     layers = [
-        *_file_layers(state.options, problems),
-        _environment_layer(state.options),
+        *_file_layers(options, problems),
+        _environment_layer(options),
         _override_layer(overrides or {}, problems),
     ]
     merged: dict[str, tuple[Any, LoaderMeta]] = {}
     for layer in layers:
         for key, value in layer.settings.items():
             merged[key] = (value, layer.meta)
-    converted = _convert(state.options, merged, problems)
+    converted = _convert(options, merged, problems)
     # Rules look at values that are valid; what is broken by itself stands at its default there,
     # so that one message holds both kinds.
     settings = Settings(**converted)
-    broken = {option.path for option in state.options} & (merged.keys() - converted.keys())
+    broken = {option.path for option in options} & (merged.keys() - converted.keys())
     problems += [
         _line(variable_of(name), rule)
         for name, rule in problems_of(settings, entrypoint)
@@ -154,6 +152,26 @@ def _unknown_variables() -> Iterator[str]:
             yield _line(variable, _unknown(variable, known))
 
 
+def _options() -> tuple[OptionInfo, ...]:
+    """List the settings for typed-settings, one option each.
+
+    Its own list takes a value of several parts, as a URL is, for a group of settings.
+    """
+    return tuple(
+        OptionInfo(
+            parent_cls=Settings,
+            path=field.name,
+            cls=str,
+            default=field.default,
+            has_no_default=False,
+            default_is_factory=False,
+            is_secret=field.metadata["is_secret"],
+            converter=field.converter,
+        )
+        for field in attrs.fields(Settings)
+    )
+
+
 def _file_layers(options: tuple[OptionInfo, ...], problems: list[str]) -> list[LoadedSettings]:
     named = os.environ.get(CONFIG_VARIABLE)
     if named is None:
@@ -197,12 +215,9 @@ def _convert(
         try:
             converted[option.path] = option.converter(value)
         except ValueError as broken:
-            shows = "" if _may_hold_secret(option.path) else f" (it is {value!r})"
+            # A URL may hold a password.
+            hides = option.is_secret or option.path.endswith("_url")
+            shows = "" if hides else f" (it is {value!r})"
             source = "" if meta.name == ENVIRONMENT else f", from the {meta.name}"
             problems.append(_line(variable_of(option.path), f"{broken}{shows}{source}"))
     return converted
-
-
-def _may_hold_secret(name: str) -> bool:
-    """Say whether the value must not be repeated: a secret, or a URL, which may hold a password."""
-    return bool(attrs.fields_dict(Settings)[name].metadata["is_secret"]) or name.endswith("_url")

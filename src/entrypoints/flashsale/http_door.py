@@ -1,0 +1,60 @@
+"""Puts the HTTP door together; imported only where the web stack is wanted."""
+
+from collections.abc import Callable
+
+import attrs
+
+from flashsale.http import ASGIApp, Dependency, HttpParts, http_app
+from flashsale.http import Readiness as DoorReadiness
+from flashsale.readiness import Readiness
+from flashsale.settings import Settings
+from flashsale_core.inquiry import Inquiry
+from flashsale_core.ports import Clock, Observer
+from flashsale_core.purchase import PurchaseDesk
+from flashsale_core.selling import SaleDesk
+
+
+@attrs.frozen
+class LastLook:
+    """Answers with what the process's own loop saw last: a crowd of questions asks nobody."""
+
+    readiness: Readiness
+
+    async def check(self) -> DoorReadiness:
+        """Show the last look, as the door writes it."""
+        report = self.readiness.report
+        return DoorReadiness(
+            ready=report.is_ready,
+            dependencies=tuple(
+                Dependency(name=one.name, ok=one.is_up, last_error=one.error)
+                for one in report.dependencies
+            ),
+        )
+
+
+def http_door(
+    *,
+    purchase_desk: PurchaseDesk,
+    sale_desk: SaleDesk,
+    inquiry: Inquiry,
+    clock: Clock,
+    readiness: Readiness,
+    metrics_text: Callable[[], tuple[bytes, str]],
+    observer: Observer,
+    settings: Settings,
+) -> ASGIApp:
+    """Build the application from the use cases and what the settings say of the door."""
+    token = settings.admin_token
+    return http_app(
+        HttpParts(
+            purchase_desk=purchase_desk,
+            sale_desk=sale_desk,
+            inquiry=inquiry,
+            clock=clock,
+            readiness=LastLook(readiness),
+            metrics_text=metrics_text,
+            observer=observer,
+            admin_token=token.get_secret_value() if token is not None else None,
+            cors_origins=settings.cors_origins,
+        )
+    )

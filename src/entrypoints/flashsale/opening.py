@@ -1,0 +1,113 @@
+"""Opens what the settings name, each as an async context manager; leaving it closes.
+
+Opening waits for no server: a process starts, says that it is not ready, and goes on when the
+server is there. The exception is a schema registry, whose numbers must be known before writing.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+from flashsale.entry_points import AdapterMissing, Group, opener, schemes
+from flashsale.settings import Settings
+from flashsale_core.opening import (
+    BusNames,
+    BusOptions,
+    BusSecurity,
+    CheckedGate,
+    Database,
+    DatabaseOptions,
+    GateOptions,
+    OpenBus,
+    OpenDatabase,
+    OpenGate,
+)
+from flashsale_core.operating import BusOperator, OperateBus
+from flashsale_core.ports import Clock, Codec, EventBus
+
+
+def opened_gate(
+    settings: Settings, clock: Clock, *, may_install: bool
+) -> AbstractAsyncContextManager[CheckedGate]:
+    """Open the gate; `may_install` lets it bring its functions into its server."""
+    open_gate: OpenGate = opener(Group.GATES, settings.gate_url)
+    options = GateOptions(
+        clock=clock,
+        namespace=settings.namespace,
+        reserved_due_ms=settings.journal_reserved_due_ms,
+        queued_due_ms=settings.journal_queued_due_ms,
+        may_install=may_install,
+    )
+    return open_gate(settings.gate_url.text, options)
+
+
+def opened_bus(settings: Settings, codec: Codec) -> AbstractAsyncContextManager[EventBus]:
+    """Open the bus."""
+    open_bus: OpenBus = opener(Group.BUSES, settings.bus_url)
+    return open_bus(settings.bus_url.text, bus_options(settings, codec))
+
+
+def bus_options(settings: Settings, codec: Codec) -> BusOptions:
+    """Write what the settings say of the bus as its adapters take it."""
+    names = BusNames(
+        requests=settings.requests_topic,
+        accepted=settings.accepted_topic,
+        orders=settings.orders_topic,
+        dead_letters=settings.dead_letter_topic,
+        exchange=settings.exchange,
+        requests_group=settings.consumer_group,
+        accepted_group=settings.accepted_group,
+    )
+    password = settings.kafka_password
+    security = BusSecurity(
+        protocol=settings.kafka_security_protocol.value,
+        mechanism=settings.kafka_sasl_mechanism,
+        username=settings.kafka_username,
+        password=password.get_secret_value() if password is not None else None,
+        ca_file=str(settings.kafka_ca) if settings.kafka_ca is not None else None,
+    )
+    return BusOptions(
+        codec=codec, names=names, partitions=settings.partitions, security=security
+    )
+
+
+def bus_operator(settings: Settings, codec: Codec) -> BusOperator | None:
+    """Make what looks after the bus's topics or queues; None where its adapter offers nothing."""
+    if settings.bus_url.scheme not in schemes(Group.BUS_OPERATORS):
+        return None
+    operate: OperateBus = opener(Group.BUS_OPERATORS, settings.bus_url)
+    return operate(settings.bus_url.text, bus_options(settings, codec))
+
+
+def opened_database(settings: Settings) -> AbstractAsyncContextManager[Database]:
+    """Open the database."""
+    open_database: OpenDatabase = opener(Group.DATABASES, settings.database_url)
+    options = DatabaseOptions(pool_size=settings.database_connections)
+    return open_database(settings.database_url.text, options)
+
+
+@asynccontextmanager
+async def opened_codec(settings: Settings) -> AsyncIterator[Codec]:
+    """Open the codec; with a schema registry, it is asked for the numbers of our schemas.
+
+    Raises Unavailable(REGISTRY_AWAY) and Conflict("schema-not-registered").
+    """
+    try:
+        from flashsale_avro import (  # noqa: PLC0415 - an extra that a command may lack
+            AvroConfig,
+            RegistryConfig,
+            WireFormat,
+            open_codec,
+        )
+    except ImportError as exc:
+        missing = f"messages need {exc.name}, which is not installed: pip install 'flashsale[avro]'"
+        raise AdapterMissing(missing) from exc
+    registry = None
+    if settings.schema_registry_url is not None:
+        auth = settings.schema_registry_auth
+        registry = RegistryConfig(
+            url=settings.schema_registry_url.text,
+            auth=auth.get_secret_value() if auth is not None else None,
+        )
+    config = AvroConfig(wire_format=WireFormat(settings.wire_format.value), registry=registry)
+    async with open_codec(config) as codec:
+        yield codec

@@ -1,0 +1,224 @@
+"""The programs: `run` (everything in one process), `serve` (the HTTP door), `worker`.
+
+Each begins in one order: the port, the settings' adapters, a look at what it needs, the list of
+sales, the loops, the door; and ends in the other: the door first, so that what was asked is
+answered, then the loops, so that what is in hand is done, then everything that was opened. An end
+takes at most 25 s.
+"""
+
+import asyncio
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, TypeVar
+
+import structlog
+
+from flashsale.container import Commands, Embedded, HttpApi, Worker
+from flashsale.embedded import banner, load_gate, open_demo_sale
+from flashsale.entry_points import AdapterMissing
+from flashsale.opening import opened_bus, opened_codec, opened_database, opened_gate
+from flashsale.settings import Settings
+from flashsale.settings_loading import SettingsError
+from flashsale.starting import StartFailed, bus_fits, claim_port, wait_until_answering
+from flashsale.supervision import LoopBroken
+from flashsale.worker_http import WorkerPages, serving
+from flashsale_core.errors import FlashsaleError
+
+C = TypeVar("C", bound=Commands)
+
+CANCELLED_WAIT_S = 5.0
+"""What a cancelled loop may take to give back what it holds; with the longest drain, 25 s."""
+EXPECTED = (StartFailed, AdapterMissing, SettingsError, LoopBroken, FlashsaleError)
+"""Ends of a program that are told in a sentence; anything else is a mistake, with a traceback."""
+
+
+def run(settings: Settings) -> int:
+    """Run API and worker in one process until a signal; answer the exit code."""
+    return _program(_run(settings))
+
+
+def serve(settings: Settings) -> int:
+    """Run the HTTP door until a signal; answer the exit code."""
+    return _program(_serve(settings))
+
+
+def worker(settings: Settings) -> int:
+    """Run the worker until a signal; answer the exit code."""
+    return _program(_worker(settings))
+
+
+@asynccontextmanager
+async def opened(
+    container_class: Callable[..., C], settings: Settings, *, may_install: bool
+) -> AsyncIterator[C]:
+    """Open what the settings name and hand it to a container; leaving closes it all.
+
+    Opens gate, bus, codec and database; waits for no server.
+    """
+    container = container_class(settings=settings)
+    async with AsyncExitStack() as stack:
+        gate = opened_gate(settings, container.clock(), may_install=may_install)
+        container.gate.override(await stack.enter_async_context(gate))
+        codec = await stack.enter_async_context(opened_codec(settings))
+        container.codec.override(codec)
+        container.bus.override(await stack.enter_async_context(opened_bus(settings, codec)))
+        database = await stack.enter_async_context(opened_database(settings))
+        container.database.override(database)
+        yield container
+
+
+@asynccontextmanager
+async def batching(container: HttpApi) -> AsyncIterator[None]:
+    """Let the door's batches go before that which they are sent to is closed."""
+    try:
+        yield
+    finally:
+        await container.door_bus().aclose()
+        await container.door_gate().aclose()
+
+
+@asynccontextmanager
+async def looping(container: HttpApi | Worker) -> AsyncIterator["asyncio.Task[None]"]:
+    """Keep the container's loops going; leaving ends them and waits for what is in hand."""
+    settings = container.settings()
+    loops = asyncio.create_task(container.loops().run(), name="loops")
+    try:
+        yield loops
+    finally:
+        container.stopping().set()
+        await asyncio.wait({loops}, timeout=settings.drain_ms / 1_000)
+        if not loops.done():
+            loops.cancel()
+            await asyncio.wait({loops}, timeout=CANCELLED_WAIT_S)
+        if loops.done() and not loops.cancelled() and (broken := loops.exception()) is not None:
+            raise broken
+
+
+@asynccontextmanager
+async def listening(container: HttpApi) -> AsyncIterator[None]:
+    """Serve the HTTP door; leaving stops accepting and waits for the answers under way."""
+    from flashsale.http.server import Server  # noqa: PLC0415 - an extra that a worker may lack
+
+    settings = container.settings()
+    server = Server(
+        container.http_app(),
+        host=settings.http_host,
+        port=settings.http_port,
+        drain_s=settings.drain_ms / 1_000,
+    )
+    await server.start()
+    try:
+        yield
+    finally:
+        await server.stop()
+
+
+@asynccontextmanager
+async def going(container: Embedded) -> AsyncIterator["asyncio.Task[None]"]:
+    """Run API and worker of one process, without a server: what `run` and `asgi_app` share."""
+    settings = container.settings()
+    async with batching(container):
+        await _begin(container)
+        async with looping(container) as loops:
+            yield loops
+
+
+async def _run(settings: Settings) -> None:
+    claim_port(settings.http_host, settings.http_port, "FLASHSALE_HTTP_PORT")
+    async with opened(Embedded, settings, may_install=True) as container:
+        async with going(container) as loops:
+            is_demo = await open_demo_sale(settings, container.catalogue(), container.sale_desk())
+            async with listening(container):
+                sys.stdout.write(banner(settings, is_demo=is_demo))
+                sys.stdout.flush()
+                await _until_stopped(loops)
+
+
+async def _serve(settings: Settings) -> None:
+    claim_port(settings.http_host, settings.http_port, "FLASHSALE_HTTP_PORT")
+    async with opened(HttpApi, settings, may_install=False) as container, batching(container):
+        await _begin(container)
+        async with looping(container) as loops, listening(container):
+            _log_started("serve", f"http://{settings.http_host}:{settings.http_port}")
+            await _until_stopped(loops)
+
+
+async def _worker(settings: Settings) -> None:
+    address = settings.worker_http
+    if address.port:
+        claim_port(address.host, address.port, "FLASHSALE_WORKER_HTTP")
+    async with opened(Worker, settings, may_install=True) as container:
+        await _begin(container)
+        readiness, clock = container.readiness(), container.clock()
+        pages = WorkerPages(
+            report=lambda: readiness.report,
+            metrics_text=container.metrics_text(),
+            now_ms=clock.now_ms,
+        )
+        with serving(pages, address) as port:
+            async with looping(container) as loops:
+                _log_started("worker", f"http://{address.host}:{port}")
+                await _until_stopped(loops)
+
+
+async def _begin(container: HttpApi | Worker) -> None:
+    """Refuse an old schema and a missing topology, and read the list of sales.
+
+    The gate may still be away: the process says that it is not ready, and goes on when it is.
+    """
+    settings = container.settings()
+    bus_looks_right = bus_fits(settings, container.bus(), container.codec())
+    await wait_until_answering(
+        {"database": container.database().check, "bus": bus_looks_right},
+        settings.start_timeout_ms / 1_000,
+    )
+    if settings.gate_url.is_memory:
+        await load_gate(container.catalogue(), container.gate())
+    await container.board().refresh()
+    await container.readiness().look()
+
+
+async def _until_stopped(loops: "asyncio.Task[None]") -> None:
+    """Wait for SIGTERM or SIGINT, or for the loops to break; a second signal ends at once."""
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+
+    def on_signal(number: signal.Signals) -> None:
+        loop.remove_signal_handler(number)
+        signal.signal(number, signal.SIG_DFL)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal, number)
+    stopped = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({loops, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopped.cancel()
+    structlog.get_logger("flashsale").info("stopping")
+
+
+def _log_started(program: str, where: str) -> None:
+    structlog.get_logger("flashsale").info("started", program=program, url=where)
+
+
+def _program(main: Coroutine[Any, Any, None]) -> int:
+    """Run a program in an event loop of its own and tell how it ended."""
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        try:
+            runner.run(main)
+        except EXPECTED as exc:
+            sys.stderr.write(f"flashsale: {exc}\n")
+            return 1
+    return 0
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Take uvloop where it is installed: a third less CPU per purchase."""
+    try:
+        import uvloop  # noqa: PLC0415 - not on every platform
+    except ImportError:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
