@@ -21,7 +21,7 @@ from flashsale_core.errors import StaleEpoch
 from flashsale_core.model import Epoch, OrderStatus, PurchaseId, Reason, SaleId, SaleState
 from flashsale_core.occurrence import order_event
 from flashsale_core.ports import Decision, Standing
-from flashsale_sql.dialects import Dialect, Rows, item_key
+from flashsale_sql.dialects import Dialect, item_key
 from flashsale_sql.facts import to_json
 from flashsale_sql.schema import now, orders, outbox, sales
 
@@ -136,11 +136,10 @@ class Recording:
         reasons: Mapping[Key, str | None],
         at_ms: int,
     ) -> None:
-        events = (order_event(one, reasons[_key_of(one)], at_ms) for one in new)
-        rows: Rows = [(event.occurrence_id, to_json(event)) for event in events]
-        if rows:
-            given = self._dialect.as_parameters(("occurrence_id", "fact"), rows)
-            await connection.execute(self._insert_facts, {**given, "written_at": at_ms})
+        events = [order_event(one, reasons[_key_of(one)], at_ms) for one in new]
+        if events:
+            given = {"facts": to_json(events), "written_at": at_ms}
+            await connection.execute(self._insert_facts, given)
 
     async def _refuse_known_items(
         self, connection: AsyncConnection, new: Iterable[Decision]
