@@ -68,11 +68,11 @@ async def test_facts_travel_over_tls_with_a_login(guarded_kafka: Kafka, account:
 
 
 async def one_error(config: KafkaConfig, caplog: pytest.LogCaptureFixture) -> str:
-    """Open a bus that cannot be opened; return what is said, once and promptly."""
+    """Open a bus that cannot be opened, or checked; return what is said, once and promptly."""
     began = time.monotonic()
     with caplog.at_level(logging.INFO), pytest.raises(Unavailable) as raised:
-        async with open_kafka_bus(config, PlainCodec()):
-            pass
+        async with open_kafka_bus(config, PlainCodec()) as bus:
+            await bus.check()
     assert time.monotonic() - began < PROMPT_S
     assert raised.value.why is Why.BUS_AWAY
     assert not raised.value.may_have_happened

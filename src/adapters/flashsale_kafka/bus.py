@@ -23,10 +23,11 @@ from flashsale_kafka.wire import dead_letter_headers
 
 @asynccontextmanager
 async def open_kafka_bus(config: KafkaConfig, codec: Codec) -> AsyncIterator["KafkaBus"]:
-    """Connect to the brokers; leaving disconnects.
+    """Begin to connect to the brokers; leaving disconnects.
 
-    Raises Unavailable when no broker answers or the login is refused, with the setting to check.
-    While it is open, aiokafka's log is silent unless somebody gave it a level.
+    Raises Unavailable, with the setting to check, when a broker refuses the login or TLS fails;
+    one that is away is told by `check` and by publishes, and found when it is there. While the
+    bus is open, aiokafka's log is silent unless somebody gave it a level.
     """
     with quiet_driver():
         options = await connection_options(config)
@@ -49,7 +50,7 @@ class KafkaBus:
         self._publisher = Publisher(config, options)
 
     async def start(self) -> None:
-        """Connect. Raises Unavailable."""
+        """Begin to connect. Raises Unavailable when a person must mend something."""
         await self._publisher.start()
 
     async def close(self) -> None:

@@ -19,6 +19,8 @@ async def stop_producer(producer: AIOKafkaProducer) -> None:
     """Flush and disconnect; what is not confirmed in time is left, its publishes have failed."""
     try:
         async with asyncio.timeout(STOP_S_MAX):
+            # Flushed first, because `stop` would flush in a task that outlives a timeout.
+            await producer.flush()
             await producer.stop()
     except DRIVER_ERRORS:
         await abandon_producer(producer)

@@ -67,6 +67,8 @@ class KafkaSubscription:
         self._careful: set[TopicPartition] = set()
         self._blocked: frozenset[TopicPartition] = frozenset()
         self._getting: asyncio.Task[None] | None = None
+        self._committing: asyncio.Future[None] | None = None
+        self._offered: dict[TopicPartition, int] = {}
         self._consumer: AIOKafkaConsumer | None = None
         self._has_joined = False
         self._fault: FlashsaleError | None = None
@@ -173,6 +175,7 @@ class KafkaSubscription:
             await self._commit_last(consumer)
             self._lanes.drop()
             await stop_consumer(consumer)
+            await self._forget_commit()
 
     async def _work(self, consumer: AIOKafkaConsumer) -> None:
         """Poll and commit until one of them fails."""
@@ -271,31 +274,47 @@ class KafkaSubscription:
         while True:
             await self._has_done.wait()
             self._has_done.clear()
-            try:
-                await self._commit(consumer)
-            except TimeoutError:
-                # The broker is away: what is still owned is tried again.
-                self._has_done.set()
+            while not await self._commit(consumer):
+                pass
             await asyncio.sleep(COMMIT_PAUSE_S)
 
-    async def _commit(self, consumer: AIOKafkaConsumer) -> None:
-        offsets = self._lanes.uncommitted()
-        if not offsets:
-            return
+    async def _commit(self, consumer: AIOKafkaConsumer) -> bool:
+        """Tell the broker how far all is done; False when it is still trying after a while.
+
+        aiokafka tries until it succeeds, and a cancel in the middle would leave an exception
+        behind that nobody reads: so an attempt goes on by itself, and the next waits for it.
+        """
+        if self._committing is None:
+            offsets = self._lanes.uncommitted()
+            if not offsets:
+                return True
+            self._offered = offsets
+            self._committing = asyncio.ensure_future(consumer.commit(offsets))
+        await asyncio.wait([self._committing], timeout=COMMIT_S_MAX)
+        if not self._committing.done():
+            return False
+        done, self._committing = self._committing, None
         try:
-            async with asyncio.timeout(COMMIT_S_MAX):
-                await consumer.commit(offsets)
+            done.result()
         except LOST:
             # The partitions are others' by now; the rebalance that says so is under way.
-            return
-        self._lanes.committed(offsets)
+            return True
+        self._lanes.committed(self._offered)
+        return True
 
     async def _commit_last(self, consumer: AIOKafkaConsumer) -> None:
-        try:
-            await self._commit(consumer)
-        except DRIVER_ERRORS:
+        """Commit what was acknowledged since, and wait for it so long and no longer."""
+        with suppress(*DRIVER_ERRORS):
             # What is not committed comes again to whoever is next; every effect is idempotent.
-            return
+            if self._committing is None or await self._commit(consumer):
+                await self._commit(consumer)
+
+    async def _forget_commit(self) -> None:
+        """End an attempt that the consumer's end left without a broker."""
+        if self._committing is not None:
+            self._committing.cancel()
+            await asyncio.wait([self._committing])
+            self._committing = None
 
     # ── rebalancing ─────────────────────────────────────────────────────────────────────────────
 

@@ -3,19 +3,19 @@
 import asyncio
 import time
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import attrs
 from aiokafka import AIOKafkaProducer
 
-from flashsale_core.errors import Unavailable, Why
+from flashsale_core.errors import FlashsaleError, Unavailable, Why
 from flashsale_core.ports import Encoded
 from flashsale_kafka.closing import abandon_producer, stop_producer
 from flashsale_kafka.config import KafkaConfig
 from flashsale_kafka.connecting import client_options, knock
-from flashsale_kafka.faults import DRIVER_ERRORS, SPENT, translated
+from flashsale_kafka.faults import DRIVER_ERRORS, NEEDS_A_PERSON, SPENT, translated
 from flashsale_kafka.turn import Turn
 from flashsale_kafka.wire import record_headers
 
@@ -27,6 +27,8 @@ a new one, without duplicates (idempotent producer). Publishes have deadlines of
 """
 METADATA_MS_MAX = 30_000
 """How old our knowledge of leaders and partitions may grow without an error."""
+START_S_MAX = 2.0
+"""How long opening a bus waits to hear that its login is refused; it never waits for a broker."""
 RENEW_AFTER_S = 20.0
 """A producer that has confirmed nothing for so long, and is asked to, is replaced: a new one asks
 the configured brokers again, and says why when they refuse.
@@ -37,9 +39,22 @@ the configured brokers again, and says why when they refuse.
 class _Attempt:
     """What one publish has done so far."""
 
-    has_sent: bool = False
-    """Something is with the producer: from here on it may arrive whatever we say."""
+    producer: AIOKafkaProducer | None = None
+    confirms: list["asyncio.Future[object]"] = attrs.field(factory=list)
+    """Of what is with the producer: it may arrive whatever we say."""
     unconfirmed: set[int] = attrs.field(factory=set)
+
+    async def all_confirmed(self) -> None:
+        """Wait for every confirm; a cancel or the first failure ends it."""
+        if len(self.confirms) == 1:
+            await self.confirms[0]
+        else:
+            await asyncio.gather(*self.confirms)
+
+    def give_up(self) -> None:
+        """Nobody waits any more for the confirms that are still to come."""
+        for confirm in self.confirms:
+            confirm.add_done_callback(_consume_exception)
 
 
 class Publisher:
@@ -56,11 +71,16 @@ class Publisher:
         self._confirmed_at = time.monotonic()
 
     async def start(self) -> None:
-        """Connect, so that the first publish finds a producer. Raises Unavailable."""
-        try:
-            await self._current()
-        except DRIVER_ERRORS as exc:
-            raise translated(exc, "starting a producer") from exc
+        """Begin to connect, so that the first publish finds a producer.
+
+        Waits a moment for the answer and raises Unavailable when it is one that a person must
+        mend (a refused login, TLS); brokers that are away are left to the publishes.
+        """
+        starting = self._begun()
+        await asyncio.wait([starting], timeout=START_S_MAX)
+        fault = starting.exception() if starting.done() else None
+        if isinstance(fault, FlashsaleError) and isinstance(fault.__cause__, NEEDS_A_PERSON):
+            raise fault
 
     async def close(self) -> None:
         """Send what is left, within bounds, and disconnect."""
@@ -77,16 +97,14 @@ class Publisher:
         """Send one record each to the partitions in turn; return when all are confirmed."""
         doing = f"publishing to {topic}"
         async with self._publishing(doing, self._config.publish_deadline_ms) as attempt:
-            producer = await self._current()
+            producer = attempt.producer = await self._current()
             known = await _partitions(producer, topic)
             with_leader = producer.client.cluster.available_partitions_for_topic(topic) or ()
-            confirms: list[Awaitable[object]] = []
             for fact in encoded:
                 partition = self._turn.next(known, with_leader)
                 attempt.unconfirmed.add(partition)
-                confirms.append(await _send(producer, topic, partition, fact))
-                attempt.has_sent = True
-            await _all(confirms)
+                attempt.confirms.append(await _send(producer, topic, partition, fact))
+            await attempt.all_confirmed()
             for partition in attempt.unconfirmed:
                 self._turn.trust(partition)
 
@@ -94,15 +112,13 @@ class Publisher:
         """Send the same record to every partition there is; return how many."""
         doing = f"putting a barrier on every partition of {topic}"
         async with self._publishing(doing, self._config.deadline_ms) as attempt:
-            producer = await self._current()
+            producer = attempt.producer = await self._current()
             # A partition that was added a moment ago needs its barrier too.
             await producer.client.force_metadata_update()
             known = await _partitions(producer, topic)
-            confirms: list[Awaitable[object]] = []
             for partition in sorted(known):
-                confirms.append(await _send(producer, topic, partition, encoded))
-                attempt.has_sent = True
-            await _all(confirms)
+                attempt.confirms.append(await _send(producer, topic, partition, encoded))
+            await attempt.all_confirmed()
         return len(known)
 
     async def send_keyed(self, topic: str, keyed: Sequence[tuple[bytes, Encoded]]) -> None:
@@ -112,16 +128,15 @@ class Publisher:
         costs more than all the rest of a record.
         """
         async with self._publishing(f"publishing to {topic}", self._config.deadline_ms) as attempt:
-            producer = await self._current()
+            producer = attempt.producer = await self._current()
             count = len(await _partitions(producer, topic))
             by_partition: dict[int, list[_Row]] = {}
             for key, fact in keyed:
                 row = (key, fact.body, record_headers(fact))
                 by_partition.setdefault(zlib.crc32(key) % count, []).append(row)
-            confirms: list[Awaitable[object]] = []
             for partition, rows in by_partition.items():
-                await _send_rows(producer, topic, partition, rows, confirms, attempt)
-            await _all(confirms)
+                await _send_rows(producer, topic, partition, rows, attempt)
+            await attempt.all_confirmed()
 
     async def send_copy(
         self,
@@ -134,12 +149,11 @@ class Publisher:
     ) -> None:
         """Send one record as it is, to that partition if there is such a one."""
         async with self._publishing(f"copying to {topic}", self._config.deadline_ms) as attempt:
-            producer = await self._current()
+            producer = attempt.producer = await self._current()
             count = len(await _partitions(producer, topic))
-            confirms: list[Awaitable[object]] = []
             rows = [(key, body, headers)]
-            await _send_rows(producer, topic, partition % count, rows, confirms, attempt)
-            await _all(confirms)
+            await _send_rows(producer, topic, partition % count, rows, attempt)
+            await attempt.all_confirmed()
 
     @asynccontextmanager
     async def _publishing(self, doing: str, deadline_ms: int) -> AsyncIterator[_Attempt]:
@@ -149,28 +163,29 @@ class Publisher:
                 yield attempt
             self._confirmed_at = time.monotonic()
         except TimeoutError as exc:
+            attempt.give_up()
             for partition in attempt.unconfirmed:
                 self._turn.suspect(partition)
             if time.monotonic() - self._confirmed_at > RENEW_AFTER_S:
-                self._renew()
+                self._renew(attempt.producer)
             detail = f"{doing}: not confirmed within {deadline_ms} ms (FLASHSALE_BUS_URL)"
             raise Unavailable(
-                Why.BUS_AWAY, detail, may_have_happened=attempt.has_sent
+                Why.BUS_AWAY, detail, may_have_happened=bool(attempt.confirms)
             ) from exc
         except DRIVER_ERRORS as exc:
-            if isinstance(exc, SPENT) or not self._is_alive():
-                self._renew()
-            raise translated(exc, doing, may_have_happened=attempt.has_sent) from exc
+            attempt.give_up()
+            if isinstance(exc, SPENT) or not _is_alive(attempt.producer):
+                self._renew(attempt.producer)
+            raise translated(exc, doing, may_have_happened=bool(attempt.confirms)) from exc
+        except BaseException:
+            attempt.give_up()
+            raise
 
-    def _is_alive(self) -> bool:
-        # aiokafka's sending task ends at an error it did not expect, and then all sends fail.
-        task = self._producer._sender.sender_task if self._producer else None  # noqa: SLF001
-        return task is not None and not task.done()
-
-    def _renew(self) -> None:
-        if self._producer is None:
+    def _renew(self, spent: AIOKafkaProducer | None) -> None:
+        # Several publishes may fail on the same one; the new one is not to blame.
+        if spent is None or self._producer is not spent:
             return
-        task = asyncio.ensure_future(abandon_producer(self._producer))
+        task = asyncio.ensure_future(abandon_producer(spent))
         self._leaving.add(task)
         task.add_done_callback(self._leaving.discard)
         self._producer = None
@@ -180,12 +195,13 @@ class Publisher:
 
         A caller who gives up does not stop the start that others wait for.
         """
-        if self._producer is not None:
-            return self._producer
+        return self._producer or await asyncio.shield(self._begun())
+
+    def _begun(self) -> "asyncio.Task[AIOKafkaProducer]":
         if self._starting is None or self._starting.done():
             self._starting = asyncio.ensure_future(self._begin())
             self._starting.add_done_callback(_consume_exception)
-        return await asyncio.shield(self._starting)
+        return self._starting
 
     async def _begin(self) -> AIOKafkaProducer:
         await knock(self._config, self._options)
@@ -222,19 +238,18 @@ async def _partitions(producer: AIOKafkaProducer, topic: str) -> set[int]:
 
 async def _send(
     producer: AIOKafkaProducer, topic: str, partition: int, fact: Encoded
-) -> Awaitable[object]:
-    confirm: Awaitable[object] = await producer.send(
+) -> "asyncio.Future[object]":
+    confirm: asyncio.Future[object] = await producer.send(
         topic, fact.body, partition=partition, headers=record_headers(fact)
     )
     return confirm
 
 
-async def _send_rows(  # noqa: PLR0913 - one call's whole state, handed on once
+async def _send_rows(
     producer: AIOKafkaProducer,
     topic: str,
     partition: int,
     rows: Sequence[_Row],
-    confirms: list[Awaitable[object]],
     attempt: _Attempt,
 ) -> None:
     """Fill batches and hand each over; a batch takes at least one record, however large."""
@@ -242,23 +257,20 @@ async def _send_rows(  # noqa: PLR0913 - one call's whole state, handed on once
     for key, body, headers in rows:
         row: dict[str, Any] = {"timestamp": None, "key": key, "value": body, "headers": headers}
         if batch.append(**row) is None:
-            confirms.append(await producer.send_batch(batch, topic, partition=partition))
-            attempt.has_sent = True
+            attempt.confirms.append(await producer.send_batch(batch, topic, partition=partition))
             batch = producer.create_batch()
             batch.append(**row)
     batch.close()
-    confirms.append(await producer.send_batch(batch, topic, partition=partition))
-    attempt.has_sent = True
+    attempt.confirms.append(await producer.send_batch(batch, topic, partition=partition))
 
 
-async def _all(confirms: Sequence[Awaitable[object]]) -> None:
-    if len(confirms) == 1:
-        await confirms[0]
-    else:
-        await asyncio.gather(*confirms)
+def _is_alive(producer: AIOKafkaProducer | None) -> bool:
+    """Say whether aiokafka's sending task still runs; after an error it did not expect, it ends."""
+    task = producer._sender.sender_task if producer else None  # noqa: SLF001
+    return task is not None and not task.done()
 
 
-def _consume_exception(task: "asyncio.Task[AIOKafkaProducer]") -> None:
-    # Those who waited may all have given up; the next publish begins again and is told.
-    if not task.cancelled():
-        task.exception()
+def _consume_exception(future: "asyncio.Future[Any]") -> None:
+    # Those who waited have given up; unread, the exception would be logged as forgotten.
+    if not future.cancelled():
+        future.exception()

@@ -1,0 +1,174 @@
+"""What a Kafka producer may do to us, and that publishing outlives it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+from aiokafka.structs import TopicPartition
+from flashsale_kafka import open_kafka_bus
+from flashsale_kafka.config import KafkaConfig
+
+from flashsale_core.errors import Corrupt, Unavailable, Why
+from flashsale_core.events import Channel
+from flashsale_core.testing.event_bus import (
+    OVERRUN_S,
+    PATIENCE_S,
+    accepted_fact,
+    order_fact,
+    publish_until_confirmed,
+    take_messages,
+)
+from flashsale_core.testing.plain_codec import PlainCodec
+from tests.integration.kafka_world import PARTITIONS, KafkaWorld, config_for, kafka_world
+from tests.servers import running_kafka
+
+if TYPE_CHECKING:
+    from tests.servers import Kafka
+
+NOBODY = "kafka://127.0.0.1:9"
+"""The discard port of the loopback address, where nothing listens."""
+
+
+@pytest.fixture(scope="module")
+def own_kafka() -> Iterator[Kafka]:
+    """Start a broker that may be frozen."""
+    with running_kafka(ours=True) as server:
+        yield server
+
+
+def break_sequence(world: KafkaWorld) -> object:
+    """Make the broker miss a batch, as after a lost log segment; return the producer."""
+    producer = world.bus._publisher._producer  # noqa: SLF001 - nothing public loses a batch
+    assert producer is not None
+    for partition in range(PARTITIONS):
+        place = TopicPartition(world.config.accepted, partition)
+        producer._txn_manager.increment_sequence_number(place, 7)  # noqa: SLF001
+    return producer
+
+
+async def test_a_producer_that_lost_its_sequence_is_replaced(kafka_server: Kafka) -> None:
+    """aiokafka has no epoch bump: without a new producer every later publish fails too."""
+    async with kafka_world(kafka_server, publish_deadline_ms=5_000) as world:
+        await world.bus.publish([accepted_fact(number) for number in range(PARTITIONS)])
+        spent = break_sequence(world)
+        both = [world.bus.publish([accepted_fact(7)]) for _ in range(2)]
+        for outcome in await asyncio.gather(*both, return_exceptions=True):
+            assert isinstance(outcome, Unavailable)
+            assert outcome.may_have_happened
+        await world.bus.publish([accepted_fact(number) for number in range(PARTITIONS)])
+        assert world.bus._publisher._producer is not spent  # noqa: SLF001
+
+
+async def test_a_frozen_broker_answers_within_the_deadline_and_may_have_it(
+    own_kafka: Kafka,
+) -> None:
+    """What left this process may arrive: that is said; and when the broker goes on, so do we."""
+    async with kafka_world(own_kafka) as world:
+        await world.bus.publish([accepted_fact(1)])
+        own_kafka.freeze()
+        try:
+            began = time.monotonic()
+            with pytest.raises(Unavailable) as raised:
+                await world.bus.publish([accepted_fact(2)])
+            assert time.monotonic() - began < world.publish_deadline_ms / 1_000 + OVERRUN_S
+            assert raised.value.may_have_happened
+        finally:
+            own_kafka.thaw()
+        await publish_until_confirmed(world.bus, accepted_fact(3))
+
+
+async def test_closing_does_not_wait_for_a_frozen_broker_and_leaves_no_task(
+    own_kafka: Kafka,
+) -> None:
+    """A shutdown is bounded, with a publish under way and a subscription open."""
+    async with kafka_world(own_kafka) as world:
+        bus = await world.another()
+        tasks_before = asyncio.all_tasks()
+        second = open_kafka_bus(world.config, PlainCodec())
+        bus = await second.__aenter__()
+        await bus.publish([accepted_fact(1)])
+        async with bus.subscribe(Channel.ACCEPTED, messages_max=1) as subscription:
+            await take_messages(subscription, 1)
+            own_kafka.freeze()
+            try:
+                with pytest.raises(Unavailable):
+                    await bus.publish([accepted_fact(2)])
+                began = time.monotonic()
+                await second.__aexit__(None, None, None)
+                assert time.monotonic() - began < PATIENCE_S / 4
+                began = time.monotonic()
+                await subscription.leave()  # type: ignore[attr-defined]
+                assert time.monotonic() - began < PATIENCE_S / 2
+                left = asyncio.all_tasks() - tasks_before
+                assert [task.get_coro() for task in left] == []
+            finally:
+                own_kafka.thaw()
+
+
+async def test_without_a_broker_opening_does_not_wait_and_nothing_is_left_unknown() -> None:
+    """A process starts before its broker does; what was never sent has not happened."""
+    config = config_for(NOBODY)
+    began = time.monotonic()
+    async with open_kafka_bus(config, PlainCodec()) as bus:
+        with pytest.raises(Unavailable) as raised:
+            await bus.publish([accepted_fact(1)])
+        assert time.monotonic() - began < OVERRUN_S
+        assert raised.value.why is Why.BUS_AWAY
+        assert not raised.value.may_have_happened
+        assert "FLASHSALE_BUS_URL" in raised.value.detail
+
+
+async def test_a_missing_topic_is_an_outage_that_sent_nothing(kafka_server: Kafka) -> None:
+    """The deadline answers; `check` says which topic."""
+    async with open_kafka_bus(config_for(kafka_server.url), PlainCodec()) as bus:
+        with pytest.raises(Unavailable) as raised:
+            await bus.publish([accepted_fact(1)])
+        assert not raised.value.may_have_happened
+
+
+async def test_a_fact_that_no_topic_takes_is_refused_for_good(kafka_server: Kafka) -> None:
+    """Corrupt, not Unavailable: waiting makes no message smaller. The bus goes on."""
+    async with kafka_world(kafka_server, publish_deadline_ms=5_000) as world:
+        with pytest.raises(Corrupt) as raised:
+            await world.bus.publish([accepted_fact(1), accepted_fact(2, purchases=8_000)])
+        assert raised.value.code == "too-large"
+        await world.bus.publish([accepted_fact(3)])
+
+
+async def test_order_events_travel_many_to_a_produce_call_and_in_order_by_key(
+    kafka_server: Kafka,
+) -> None:
+    """More than a megabyte of events at once; one purchase's facts stay in their order."""
+    facts = [order_fact(number % 700) for number in range(7_000)]
+    async with kafka_world(kafka_server) as world:
+        await world.bus.publish(facts)
+        messages = await world.read(Channel.ORDERS)
+    assert len(messages) == len(facts)
+    places = {message.key: message.partition for message in messages}
+    assert all(places[message.key] == message.partition for message in messages)
+    assert len(set(places.values())) == PARTITIONS
+
+
+def test_a_config_names_the_field_that_is_wrong() -> None:
+    """And never repeats a secret that somebody put into the URL."""
+    for field, value in (
+        ("url", "kafka://user:secret@host:9092"),
+        ("url", "host:9092"),
+        ("security_protocol", "TLS"),
+        ("sasl_mechanism", "GSSAPI"),
+        ("partitions", 0),
+        ("accepted", "with space"),
+        ("accepted_group", ""),
+        ("session_ms", 100),
+    ):
+        with pytest.raises(ValueError, match=field) as raised:
+            KafkaConfig(**{"url": "kafka://h:1", field: value})  # type: ignore[arg-type]
+        assert "secret" not in str(raised.value)
+    with pytest.raises(ValueError, match="username and password"):
+        KafkaConfig(url="kafka://h:1", security_protocol="SASL_SSL")
+    config = KafkaConfig(url="kafka://a:1,[::1]:2/")
+    assert config.brokers == ("a:1", "[::1]:2")
