@@ -1,9 +1,10 @@
-"""How an adapter is opened by the scheme of a URL: what a package of anybody's offers as an entry
-point, in the groups `flashsale.gates`, `flashsale.buses` and `flashsale.databases`.
+"""How an adapter is opened by the scheme of a URL.
 
-The entry point's name is the scheme. Each opener takes the URL and one value with all that the
-application knows, takes from it what it needs, and answers an async context manager: entering
-opens, leaving closes. Opening must not wait for a server that is away; `check` tells.
+A package of anybody's offers an opener as an entry point of the group `flashsale.gates`,
+`flashsale.buses` or `flashsale.databases`; the entry point's name is the scheme. An opener takes
+the URL and one value with all that the application knows, uses what it needs, and answers an
+async context manager: entering opens, leaving closes. Opening must not wait for a server that is
+away; `check` tells.
 """
 
 from contextlib import AbstractAsyncContextManager

@@ -1,10 +1,12 @@
-"""Settings are read once, shown masked, and refused with everything that is wrong in one message."""
+"""Settings are read once, shown masked, and refused with all that is wrong in one message."""
 
 import os
+import sys
 from pathlib import Path
 
 import attrs
 import pytest
+
 from flashsale.entry_points import EXTRAS, AdapterMissing, Group, opener, schemes
 from flashsale.setting_kinds import Address, Url
 from flashsale.settings import Entrypoint, Settings
@@ -70,15 +72,23 @@ def test_everything_wrong_is_reported_at_once(
         "FLASHSALE_HTTP_PORT: must be a whole number from 1 to 65535 (it is 'eighty')",
         "FLASHSALE_ADMIN_TOKEN: must not be empty",
         f"FLASHSALE_WIRE_FORMAT: must be one of: avro, json (it is 'xml'), from the file {config}",
-        f"FLASHSALE_PARTITIONS: must be a whole number from 1 to 128 (it is 0), from the file "
-        f"{config}",
-        "FLASHSALE_DRAIN_MS: must be a whole number from 0 to 20000 (it is -1), from the "
-        "command line",
-        "FLASHSALE_BUS_URL: nothing installed opens carrier-pigeon://; installed: amqp://, "
-        "amqps://, kafka://, memory://",
-        "FLASHSALE_GATE_URL: memory:// forgets at every restart what was promised, and a promise "
-        "may then still wait on the bus. A memory gate goes with a memory bus: name both, or "
-        "neither",
+        (
+            f"FLASHSALE_PARTITIONS: must be a whole number from 1 to 128 (it is 0), from the file "
+            f"{config}"
+        ),
+        (
+            "FLASHSALE_DRAIN_MS: must be a whole number from 0 to 20000 (it is -1), from the "
+            "command line"
+        ),
+        (
+            "FLASHSALE_BUS_URL: nothing installed opens carrier-pigeon://; installed: amqp://, "
+            "amqps://, kafka://, memory://"
+        ),
+        (
+            "FLASHSALE_GATE_URL: memory:// forgets at every restart what was promised, and a promise "
+            "may then still wait on the bus. A memory gate goes with a memory bus: name both, or "
+            "neither"
+        ),
     )
 
 
@@ -95,7 +105,7 @@ def test_the_command_line_goes_over_the_environment_over_the_file_over_the_defau
 ) -> None:
     """And each value says where it came from."""
     config = tmp_path / "sale.toml"
-    config.write_text('relay_batch = 1\nworker_batch = 1\nhttp_port = 1\nrules = []\n')
+    config.write_text("relay_batch = 1\nworker_batch = 1\nhttp_port = 1\nrules = []\n")
     monkeypatch.setenv("FLASHSALE_CONFIG", str(config))
     monkeypatch.setenv("FLASHSALE_WORKER_BATCH", "2")
     monkeypatch.setenv("FLASHSALE_HTTP_PORT", "2")
@@ -170,7 +180,7 @@ def test_every_secret_among_the_settings_is_declared_as_one() -> None:
 def test_what_lives_in_one_process_is_refused_to_programs_that_are_two(
     entrypoint: Entrypoint,
 ) -> None:
-    """memory:// would sell twice or sell nothing, and SQLite would wait for itself: each says why."""
+    """memory:// would sell twice or nothing, SQLite would wait for itself: each says why."""
     problems = _problems(entrypoint)
     assert len(problems) == 3
     assert "each would sell the whole stock" in problems[0]
@@ -203,7 +213,9 @@ def test_an_api_that_others_can_reach_needs_an_admin_token(entrypoint: Entrypoin
 
 def test_loopback_is_what_only_this_machine_reaches() -> None:
     """A name that is not known to be one is not."""
-    assert all(is_loopback(host) for host in ("127.0.0.1", "127.9.9.9", "::1", "[::1]", "localhost"))
+    assert all(
+        is_loopback(host) for host in ("127.0.0.1", "127.9.9.9", "::1", "[::1]", "localhost")
+    )
     assert not any(is_loopback(host) for host in ("0.0.0.0", "::", "localhost.example", "10.0.0.1"))  # noqa: S104 - named, not bound
 
 
@@ -301,8 +313,6 @@ def test_our_own_adapters_are_found_by_their_schemes() -> None:
 
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """One error says what to install."""
-    import sys
-
     monkeypatch.delitem(sys.modules, "flashsale_redis.opening", raising=False)
     monkeypatch.delitem(sys.modules, "flashsale_redis.gate", raising=False)
     monkeypatch.setitem(sys.modules, "redis.exceptions", None)

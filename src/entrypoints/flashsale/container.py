@@ -28,6 +28,7 @@ from flashsale_core.events import Channel
 from flashsale_core.fulfilment import Fulfilment
 from flashsale_core.inquiry import Inquiry
 from flashsale_core.parking import Parking
+from flashsale_core.ports import Subscription
 from flashsale_core.purchase import PurchaseDesk
 from flashsale_core.selling import SaleDesk
 from flashsale_core.sweeper import Sweeper
@@ -108,8 +109,9 @@ class _Process(Commands):
 
 
 class HttpApi(_Process):
-    """`flashsale serve`: the HTTP door. It is ready while gate and bus answer: a slow database
-    must not take the doors away.
+    """`flashsale serve`: the HTTP door, ready while gate and bus answer.
+
+    A slow database must not take the doors away.
     """
 
     readiness = providers.Singleton(
@@ -189,7 +191,7 @@ class Worker(_Process):
             gate=_Process.gate_probe, bus=_Process.bus_probe, database=_Process.database_probe
         ),
     )
-    subscriptions = providers.Singleton(dict)
+    subscriptions: providers.Singleton[dict[Channel, Subscription]] = providers.Singleton(dict)
     consumer = providers.Factory(
         Consumer,
         bus=Commands.bus,

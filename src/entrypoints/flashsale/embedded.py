@@ -41,7 +41,7 @@ def banner(settings: Settings, *, is_demo: bool) -> str:
     if is_demo:
         lines += [
             "  buy       curl -X POST -H 'Content-Type: application/json' \\",
-            f"              -d '{{\"userId\": 101, \"productId\": 1}}' {base}/purchase/buy",
+            f'              -d \'{{"userId": 101, "productId": 1}}\' {base}/purchase/buy',
             f"  look up   curl {base}/purchase/PURCHASE_ID      (the purchaseId it answered)",
             f"  the sale  curl {base}/sales/1.1",
             "",

@@ -65,9 +65,7 @@ def bus_options(settings: Settings, codec: Codec) -> BusOptions:
         password=password.get_secret_value() if password is not None else None,
         ca_file=str(settings.kafka_ca) if settings.kafka_ca is not None else None,
     )
-    return BusOptions(
-        codec=codec, names=names, partitions=settings.partitions, security=security
-    )
+    return BusOptions(codec=codec, names=names, partitions=settings.partitions, security=security)
 
 
 def bus_operator(settings: Settings, codec: Codec) -> BusOperator | None:

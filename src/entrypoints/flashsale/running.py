@@ -118,7 +118,6 @@ async def listening(container: HttpApi) -> AsyncIterator[None]:
 @asynccontextmanager
 async def going(container: Embedded) -> AsyncIterator["asyncio.Task[None]"]:
     """Run API and worker of one process, without a server: what `run` and `asgi_app` share."""
-    settings = container.settings()
     async with batching(container):
         await _begin(container)
         async with looping(container) as loops:
@@ -127,13 +126,15 @@ async def going(container: Embedded) -> AsyncIterator["asyncio.Task[None]"]:
 
 async def _run(settings: Settings) -> None:
     claim_port(settings.http_host, settings.http_port, "FLASHSALE_HTTP_PORT")
-    async with opened(Embedded, settings, may_install=True) as container:
-        async with going(container) as loops:
-            is_demo = await open_demo_sale(settings, container.catalogue(), container.sale_desk())
-            async with listening(container):
-                sys.stdout.write(banner(settings, is_demo=is_demo))
-                sys.stdout.flush()
-                await _until_stopped(loops)
+    async with (
+        opened(Embedded, settings, may_install=True) as container,
+        going(container) as loops,
+    ):
+        is_demo = await open_demo_sale(settings, container.catalogue(), container.sale_desk())
+        async with listening(container):
+            sys.stdout.write(banner(settings, is_demo=is_demo))
+            sys.stdout.flush()
+            await _until_stopped(loops)
 
 
 async def _serve(settings: Settings) -> None:

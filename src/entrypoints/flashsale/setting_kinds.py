@@ -16,9 +16,11 @@ from typed_settings import Secret
 
 MASK = "***"
 _USERINFO = re.compile(r"(?<=://)(?P<user>[^/@:]*):[^/@]*@")
-_SECRET_PARAMETER = re.compile(r"(?i)(?<=[?&])([^=&]*(?:password|passwd|secret|token)[^=&]*)=[^&]*")
+_SECRET_PARAMETER = re.compile(
+    r"(?<=[?&])([^=&]*(?:password|passwd|secret|token)[^=&]*)=[^&]*", re.IGNORECASE
+)
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,200}", re.ASCII)
-"""What Kafka allows in a topic's name (at most 249, and ours get suffixes); RabbitMQ allows more."""
+"""What Kafka allows in a topic's name: at most 249, and ours get suffixes."""
 _NAMESPACE = re.compile(r"[A-Za-z0-9_.-]{1,64}", re.ASCII)
 
 
@@ -171,7 +173,7 @@ def _field(
     *,
     may_be_absent: bool = False,
     is_secret: bool = False,
-) -> Any:  # noqa: ANN401 - attrs.field is typed as its default
+) -> Any:
     return attrs.field(
         default=default,
         converter=_or_none(convert) if may_be_absent else convert,
@@ -179,51 +181,51 @@ def _field(
     )
 
 
-def url(default: str | None, help_text: str) -> Any:  # noqa: ANN401 - see _field
+def url(default: str | None, help_text: str) -> Any:
     """Declare a URL; None means that it may be absent."""
     return _field(_as_url, default, help_text, may_be_absent=default is None)
 
 
-def secret(help_text: str) -> Any:  # noqa: ANN401 - see _field
+def secret(help_text: str) -> Any:
     """Declare a secret: masked wherever it is shown, and without a default."""
     return _field(_as_secret, None, help_text, may_be_absent=True, is_secret=True)
 
 
-def text(default: str | None, help_text: str) -> Any:  # noqa: ANN401 - see _field
+def text(default: str | None, help_text: str) -> Any:
     """Declare a plain text."""
     return _field(_as_text, default, help_text, may_be_absent=default is None)
 
 
-def name(default: str | None, help_text: str) -> Any:  # noqa: ANN401 - see _field
+def name(default: str | None, help_text: str) -> Any:
     """Declare a topic's, queue's or group's name."""
     return _field(_as_name, default, help_text, may_be_absent=default is None)
 
 
-def namespace(default: str, help_text: str) -> Any:  # noqa: ANN401 - see _field
+def namespace(default: str, help_text: str) -> Any:
     """Declare what the gate's keys begin with."""
     return _field(_as_namespace, default, help_text)
 
 
-def file(help_text: str) -> Any:  # noqa: ANN401 - see _field
+def file(help_text: str) -> Any:
     """Declare a file's path that may be absent."""
     return _field(_as_file, None, help_text, may_be_absent=True)
 
 
-def address(default: str, help_text: str) -> Any:  # noqa: ANN401 - see _field
+def address(default: str, help_text: str) -> Any:
     """Declare a host and port to listen on."""
     return _field(_as_address, default, help_text)
 
 
-def texts(help_text: str) -> Any:  # noqa: ANN401 - see _field
+def texts(help_text: str) -> Any:
     """Declare a list of texts, empty by default; with commas in the environment."""
     return _field(_as_list, (), help_text)
 
 
-def whole(default: int, low: int, high: int, help_text: str) -> Any:  # noqa: ANN401 - see _field
+def whole(default: int, low: int, high: int, help_text: str) -> Any:
     """Declare a whole number with its bounds."""
     return _field(_whole(low, high), default, help_text)
 
 
-def choice(default: StrEnum | None, kind: type[StrEnum], help_text: str) -> Any:  # noqa: ANN401 - see _field
+def choice(default: StrEnum | None, kind: type[StrEnum], help_text: str) -> Any:
     """Declare one of a closed set of words."""
     return _field(_choice(kind), default, help_text, may_be_absent=default is None)

@@ -1,10 +1,10 @@
 """Reads the settings from where they may stand, and reports everything that is wrong at once."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import attrs
 import typed_settings
@@ -73,9 +73,7 @@ def load_settings(
     return read_settings(entrypoint, overrides).settings
 
 
-def read_settings(
-    entrypoint: Entrypoint, overrides: Mapping[str, object] | None = None
-) -> Reading:
+def read_settings(entrypoint: Entrypoint, overrides: Mapping[str, object] | None = None) -> Reading:
     """Read the settings: the defaults, over them the file, the environment, `overrides`.
 
     An override of None counts as absent. Raises SettingsError with all that is wrong.
@@ -139,8 +137,10 @@ def _known() -> list[str]:
 
 def _unknown(name: str, known: Iterable[str]) -> str:
     close = get_close_matches(name, list(known), n=1)
-    return f"there is no such setting; did you mean {close[0]}?" if close else (
-        "there is no such setting; `flashsale settings` lists them all"
+    return (
+        f"there is no such setting; did you mean {close[0]}?"
+        if close
+        else ("there is no such setting; `flashsale settings` lists them all")
     )
 
 
@@ -166,7 +166,7 @@ def _options() -> tuple[OptionInfo, ...]:
             has_no_default=False,
             default_is_factory=False,
             is_secret=field.metadata["is_secret"],
-            converter=field.converter,
+            converter=cast("Callable[[Any], Any]", field.converter),
         )
         for field in attrs.fields(Settings)
     )
@@ -206,8 +206,8 @@ def _convert(
     options: tuple[OptionInfo, ...],
     merged: Mapping[str, tuple[Any, LoaderMeta]],
     problems: list[str],
-) -> dict[str, object]:
-    converted: dict[str, object] = {}
+) -> dict[str, Any]:
+    converted: dict[str, Any] = {}
     for option in options:
         if option.path not in merged or option.converter is None:
             continue

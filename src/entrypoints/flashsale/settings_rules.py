@@ -76,26 +76,34 @@ def _one_process(settings: Settings, entrypoint: Entrypoint) -> Iterator[Problem
     if many and settings.gate_url.is_memory:
         yield (
             "gate_url",
-            "memory:// counts units inside one process, and `serve` and `worker` are two: each "
-            "would sell the whole stock. Name a redis:// gate, or use `flashsale run`",
+            (
+                "memory:// counts units inside one process, and `serve` and `worker` are two: each "
+                "would sell the whole stock. Name a redis:// gate, or use `flashsale run`"
+            ),
         )
     if many and settings.bus_url.is_memory:
         yield (
             "bus_url",
-            "memory:// ends with its process, and `serve` and `worker` are two: what one accepts "
-            "the other never sees. Name kafka:// or amqp://, or use `flashsale run`",
+            (
+                "memory:// ends with its process, and `serve` and `worker` are two: what one accepts "
+                "the other never sees. Name kafka:// or amqp://, or use `flashsale run`"
+            ),
         )
     if many and settings.database_url.scheme.startswith("sqlite"):
         yield (
             "database_url",
-            "SQLite is for one process (`flashsale run`): several would wait for each other's "
-            "locks. Name postgresql+asyncpg://",
+            (
+                "SQLite is for one process (`flashsale run`): several would wait for each other's "
+                "locks. Name postgresql+asyncpg://"
+            ),
         )
     if settings.gate_url.is_memory and not settings.bus_url.is_memory:
         yield (
             "gate_url",
-            "memory:// forgets at every restart what was promised, and a promise may then still "
-            "wait on the bus. A memory gate goes with a memory bus: name both, or neither",
+            (
+                "memory:// forgets at every restart what was promised, and a promise may then still "
+                "wait on the bus. A memory gate goes with a memory bus: name both, or neither"
+            ),
         )
 
 
@@ -104,8 +112,10 @@ def _admin_token(settings: Settings, entrypoint: Entrypoint) -> Iterator[Problem
     if opens_a_door and settings.admin_token is None and not is_loopback(settings.http_host):
         yield (
             "admin_token",
-            f"is missing: without one everybody who reaches {settings.http_host} could open and "
-            "close sales. Set one, or listen on 127.0.0.1",
+            (
+                f"is missing: without one everybody who reaches {settings.http_host} could open and "
+                "close sales. Set one, or listen on 127.0.0.1"
+            ),
         )
 
 

@@ -1,6 +1,6 @@
 """The table of all settings in `docs/settings.md`, written from the class.
 
-    python -m flashsale.settings_table > docs/settings.md
+python -m flashsale.settings_table > docs/settings.md
 """
 
 import sys
@@ -39,7 +39,7 @@ def table() -> str:
 
 
 def _code(value: str) -> str:
-    return f"`{value}`" if value else "–"
+    return f"`{value}`" if value else "none"
 
 
 def _help(field: "attrs.Attribute[object]") -> str:

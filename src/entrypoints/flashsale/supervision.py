@@ -31,8 +31,9 @@ class LoopBroken(Exception):
 
 @attrs.define(kw_only=True)
 class Backoff:
-    """Waits that grow, each a random part of its bound (full jitter): processes that lost the
-    same server do not come back to it together.
+    """Waits that grow, each a random part of its bound (full jitter).
+
+    So processes that lost the same server do not come back to it together.
     """
 
     initial_ms: int
@@ -43,7 +44,7 @@ class Backoff:
     def next_wait_s(self) -> float:
         """Say how long to wait after one more failure."""
         # Doubling for ever makes huge numbers, not longer waits.
-        bound_ms = min(self.max_ms, self.initial_ms * 2 ** min(self._failures, 32))
+        bound_ms = min(self.max_ms, self.initial_ms << min(self._failures, 32))
         self._failures += 1
         return bound_ms * self.chance() / 1_000
 
@@ -73,7 +74,9 @@ class Loops:
         except* LoopBroken as broken:
             raise broken.exceptions[0] from None
 
-    async def _keep(self, name: str, step: Step, log: structlog.typing.FilteringBoundLogger) -> None:
+    async def _keep(
+        self, name: str, step: Step, log: structlog.typing.FilteringBoundLogger
+    ) -> None:
         backoff, failures, loop = self._backoff(), 0, asyncio.get_running_loop()
         waits_for: str | None = None
         while not self._stopping.is_set():

@@ -1,33 +1,36 @@
-"""The worker: consumes both channels, tells the outbox's facts, sweeps the journal, feeds parked
-messages back. Everything it does may be done twice, by two workers, or again after a crash.
+"""The worker: two consumers, the outbox's relay, the sweeper, and the feeder of parked messages.
+
+Everything it does may be done twice, by two workers, or again after a crash.
 """
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 import attrs
 import structlog
 
+from flashsale.supervision import FAILURES_MAX, Backoff, pause
 from flashsale_core.board import SaleBoard
 from flashsale_core.errors import StaleEpoch, Unavailable
 from flashsale_core.events import Channel
 from flashsale_core.parking import FEED_MAX, Parking
 from flashsale_core.ports import Clock, Delivery, EventBus, Observer, Outbox, Subscription
 from flashsale_core.sweeper import SWEEP_MAX, Sweeper
-from flashsale.supervision import FAILURES_MAX, Backoff, Step, pause
 
 T = TypeVar("T")
 
-CONSUMED = (Channel.ACCEPTED, Channel.REQUESTS)
-"""Each has a loop and a bound of its own: a promise never waits behind the outside door's crowd."""
 STALE_TRIES_QUIETLY = 3
-"""An epoch changes rarely, and then once; whatever still differs after this many looks must wait."""
+"""An epoch changes rarely, and once; what still differs after so many looks must wait."""
 
 
 class Consumer:
-    """Takes deliveries of one channel, fulfils them side by side, and ends each one way."""
+    """Takes deliveries of one channel, fulfils them side by side, and ends each one way.
+
+    Each channel has a consumer, and bounds, of its own: a promise never waits behind the crowd of
+    the outside door.
+    """
 
     def __init__(
         self,
@@ -75,9 +78,7 @@ class Consumer:
                 work = in_hand.create_task(self._handle(subscription, delivery))
                 work.add_done_callback(lambda _: slots.release())
 
-    async def _next(
-        self, subscription: Subscription, slots: asyncio.Semaphore
-    ) -> Delivery | None:
+    async def _next(self, subscription: Subscription, slots: asyncio.Semaphore) -> Delivery | None:
         """Wait for a free slot and a delivery; None at the stop."""
         backoff = self._backoff()
         while not self._stopping.is_set():
@@ -107,7 +108,7 @@ class Consumer:
             await _cancelled(stop)
 
     async def _handle(self, subscription: Subscription, delivery: Delivery) -> None:
-        """Fulfil a delivery and acknowledge it; give it back when the stop, or a failure, is first."""
+        """Fulfil a delivery and acknowledge it, or give it back at the stop or a failure."""
         try:
             is_done = await self._fulfil(delivery)
         except BaseException:
@@ -204,24 +205,6 @@ class Feeding:
     async def step(self) -> float:
         """Feed once; again at once while there are more."""
         return 0.0 if await self.parking.feed() == FEED_MAX else self.interval_ms / 1_000
-
-
-def worker_steps(
-    consumers: Mapping[str, Consumer],
-    *,
-    relay: Relay,
-    sweeping: Sweeping,
-    feeding: Feeding,
-    **others: Step,
-) -> dict[str, Step]:
-    """Name the loops of a worker."""
-    return {
-        **{name: consumer.step for name, consumer in consumers.items()},
-        "relay": relay.step,
-        "sweeper": sweeping.step,
-        "parked messages": feeding.step,
-        **others,
-    }
 
 
 async def _cancelled(task: "asyncio.Future[Any]") -> None:

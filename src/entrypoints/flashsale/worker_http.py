@@ -5,6 +5,7 @@ busy: so it is a thread of its own, which reads what the loop wrote last and ask
 """
 
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -30,8 +31,6 @@ class _Server(ThreadingMixIn, WSGIServer):
 
 
 class _Server6(_Server):
-    import socket
-
     address_family = socket.AF_INET6
 
 
@@ -83,7 +82,7 @@ class WorkerPages:
         return "404 Not Found", "text/plain", b"/healthz /readyz /metrics\n"
 
 
-def _json(is_well: bool, value: object) -> tuple[str, str, bytes]:  # noqa: FBT001 - private
+def _json(is_well: bool, value: object) -> tuple[str, str, bytes]:
     status = "200 OK" if is_well else "503 Service Unavailable"
     return status, "application/json", json.dumps(value).encode()
 
