@@ -2,10 +2,12 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import cast
 
 from litestar import Litestar
 from litestar.datastructures import State
 
+from flashsale.http.asking import BODY_BYTES_MAX
 from flashsale.http.buy import BuyHandler
 from flashsale.http.docs import docs_routes
 from flashsale.http.faults import EXCEPTION_HANDLERS
@@ -15,7 +17,6 @@ from flashsale.http.operation import OPERATION_ROUTES
 from flashsale.http.parts import ASGIApp, HttpParts
 from flashsale.http.purchases import PURCHASE_ROUTES
 from flashsale.http.sales import SALE_ROUTES
-from flashsale.http.asking import BODY_BYTES_MAX
 
 
 def http_app(parts: HttpParts) -> ASGIApp:
@@ -40,4 +41,6 @@ def http_app(parts: HttpParts) -> ASGIApp:
         logging_config=None,
         debug=False,
     )
-    return Front(buy=buy, framework=framework, cors_origins=parts.cors_origins)
+    # The framework's own types of ASGI are narrower than ASGI's.
+    inner = cast("ASGIApp", framework)
+    return Front(buy=buy, framework=inner, cors_origins=parts.cors_origins)

@@ -7,7 +7,7 @@ from flashsale.http.parts import Receive
 BODY_BYTES_MAX = 4096
 """A purchase with every field at its longest takes 1 KiB; the rest is room for white space."""
 BODY_WAIT_S = 10.0
-"""A phone on a bad line sends 4 KiB in this time; whoever takes longer holds a place for nothing."""
+"""A phone on a bad line sends 4 KiB in this time; whoever takes longer holds a place."""
 
 
 class Disconnected(Exception):
@@ -30,7 +30,7 @@ async def read_body(receive: Receive) -> bytes:
                 message = await receive()
                 if message["type"] != "http.request":
                     raise Disconnected
-                chunk = message.get("body", b"")
+                chunk: bytes = message.get("body", b"")
                 body = body + chunk if body else chunk
                 if not message.get("more_body", False):
                     return body[: BODY_BYTES_MAX + 1]

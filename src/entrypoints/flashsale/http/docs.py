@@ -11,6 +11,7 @@ from litestar.handlers import HTTPRouteHandler
 
 from flashsale.http import problems
 from flashsale.http.buy import ROOT_PATH
+from flashsale.http.openapi import completed
 from flashsale.http.problems import ProblemRaised, problem
 
 ASSETS = {
@@ -80,8 +81,11 @@ def docs_routes() -> list[HTTPRouteHandler]:
 @get("/openapi.json", include_in_schema=False)
 async def document(request: Req) -> Response[bytes]:
     """Serve the document, for wherever this application is mounted."""
-    schema = {**request.app.openapi_schema.to_schema(), "servers": [{"url": _root(request) or "/"}]}
-    return Response(msgspec.json.encode(schema), media_type="application/json")
+    known: dict[str, Any] | None = request.app.state.get("document")
+    if known is None:
+        known = request.app.state["document"] = completed(request.app.openapi_schema.to_schema())
+    here = {**known, "servers": [{"url": _root(request) or "/"}]}
+    return Response(msgspec.json.encode(here), media_type="application/json")
 
 
 @get("/docs", include_in_schema=False)

@@ -22,7 +22,7 @@ from flashsale_core.errors import Conflict, Corrupt, Invalid, Unavailable
 
 _log = structlog.get_logger("flashsale.http")
 _FRAMEWORK: dict[int, Kind] = {
-    400: problems.MALFORMED,
+    400: problems.BAD_REQUEST,
     401: problems.UNAUTHORIZED,
     404: problems.NOT_FOUND,
     405: problems.METHOD_NOT_ALLOWED,
@@ -54,8 +54,9 @@ def _unavailable(_: Req, error: Unavailable) -> Response[bytes]:
 def _framework(_: Req, error: HTTPException) -> Response[bytes]:
     kind = _FRAMEWORK.get(error.status_code)
     if kind is None:
-        kind = problems.MALFORMED if error.status_code < 500 else problems.INTERNAL  # noqa: PLR2004
-    headers = [(name.lower().encode(), value.encode()) for name, value in (error.headers or {}).items()]
+        kind = problems.BAD_REQUEST if error.status_code < 500 else problems.INTERNAL  # noqa: PLR2004
+    given = error.headers or {}
+    headers = [(name.lower().encode(), value.encode()) for name, value in given.items()]
     return response(problem(kind, headers=headers))
 
 
@@ -80,6 +81,4 @@ def response(answer: Answer) -> Response[bytes]:
     headers = {name.decode(): value.decode() for name, value in answer.headers}
     media_type = headers.pop("content-type")
     headers.pop("content-length", None)
-    return Response(
-        answer.body, status_code=answer.status, headers=headers, media_type=media_type
-    )
+    return Response(answer.body, status_code=answer.status, headers=headers, media_type=media_type)

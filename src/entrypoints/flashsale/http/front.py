@@ -20,7 +20,7 @@ _PREFLIGHT: RawHeaders = [
 
 
 class Front:
-    """An ASGI application that sends purchases the short way and everything else to the framework."""
+    """Sends purchases the short way and everything else to the framework."""
 
     def __init__(
         self, *, buy: ASGIApp, framework: ASGIApp, cors_origins: tuple[str, ...] = ()

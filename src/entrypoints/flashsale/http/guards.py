@@ -1,6 +1,7 @@
 """Who may ask what: the admin's token, and bodies where none is wanted."""
 
 import hmac
+from typing import Any
 
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
@@ -10,7 +11,7 @@ from flashsale.http.parts import HttpParts
 from flashsale.http.problems import ProblemRaised, invalid, problem
 from flashsale_core.errors import Violation
 
-Connection = ASGIConnection  # the generic parameters say nothing here
+Connection = ASGIConnection[Any, Any, Any, Any]
 
 
 def parts_of(connection: Connection) -> HttpParts:
@@ -25,7 +26,7 @@ def admin_only(connection: Connection, _: BaseRouteHandler) -> None:
     if token is None:
         return
     given = connection.headers.get("authorization", "")
-    scheme, _, credentials = given.partition(" ")
+    scheme, _space, credentials = given.partition(" ")
     # Compared in constant time, as bytes: text beyond ASCII cannot be compared so.
     if scheme.lower() != "bearer" or not hmac.compare_digest(
         credentials.strip().encode(), token.encode()

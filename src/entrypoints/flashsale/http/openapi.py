@@ -15,6 +15,7 @@ from litestar.openapi.spec import (
     OpenAPIHeader,
     OpenAPIMediaType,
     OpenAPIResponse,
+    OpenAPIType,
     Operation,
     Parameter,
     RequestBody,
@@ -24,9 +25,9 @@ from litestar.openapi.spec import (
 )
 from litestar.types import ControllerRouterHandler
 
-from flashsale.http import problems
+from flashsale.http import problems, wire
 from flashsale.http.asking import BODY_BYTES_MAX
-from flashsale.http.problems import KINDS, MEDIA_TYPE, Kind
+from flashsale.http.problems import MEDIA_TYPE, Kind
 from flashsale.http.wire import ID_PATTERN, SALE_ID_PATTERN, Problem
 
 DESCRIPTION = """Sells a fixed number of units to a crowd.
@@ -49,16 +50,11 @@ _HEADERS = {
 }
 _OF_STATUS = {401: ("www-authenticate",), 405: ("allow",), 503: ("retry-after",)}
 
-ADMIN_PROBLEMS = (
-    problems.UNAUTHORIZED,
-    problems.METHOD_NOT_ALLOWED,
-    problems.INVALID,
-    problems.UNAVAILABLE,
-    problems.INTERNAL,
-)
+EVERYWHERE = (problems.BAD_REQUEST, problems.METHOD_NOT_ALLOWED, problems.INTERNAL)
+ADMIN_PROBLEMS = (problems.UNAUTHORIZED, problems.INVALID, problems.UNAVAILABLE)
 
 
-def described(  # noqa: PLR0913 - one argument per part of an OpenAPI operation
+def described(
     *,
     operation_id: str,
     summary: str,
@@ -86,7 +82,7 @@ def described(  # noqa: PLR0913 - one argument per part of an OpenAPI operation
                 if isinstance(response, OpenAPIResponse):
                     response.headers = {
                         name: _header(name) for name in headers_of.get(int(code), ())
-                    }  # type: ignore[assignment]
+                    }
 
     return {
         "operation_id": operation_id,
@@ -94,7 +90,7 @@ def described(  # noqa: PLR0913 - one argument per part of an OpenAPI operation
         "description": description,
         "tags": [tag],
         "security": [{BEARER: []}] if tag == "sales" else None,
-        "responses": {status: answer, **_responses(fails)},
+        "responses": {status: answer, **_responses([*EVERYWHERE, *fails])},
         "operation_class": Described,
     }
 
@@ -136,8 +132,10 @@ def _example(kind: Kind) -> Example:
 
 def _header(name: str) -> OpenAPIHeader:
     description, example = _HEADERS[name]
-    return OpenAPIHeader(  # type: ignore[call-arg]
-        description=description, schema=Schema(type="string"), example=example  # type: ignore[arg-type]
+    return OpenAPIHeader(
+        description=description,
+        schema=Schema(type=OpenAPIType.STRING),
+        example=example,
     )
 
 
@@ -157,7 +155,7 @@ def schema_of(kind: type[msgspec.Struct]) -> dict[str, Any]:
     return dict(_inlined(schema, {template.format(name=name): parts[name] for name in parts}))
 
 
-def _inlined(schema: Any, parts: dict[str, Any]) -> Any:  # noqa: ANN401 - JSON of any shape
+def _inlined(schema: Any, parts: dict[str, Any]) -> Any:
     if isinstance(schema, list):
         return [_inlined(one, parts) for one in schema]
     if not isinstance(schema, dict):
@@ -183,7 +181,7 @@ def query_of(kind: type[msgspec.Struct]) -> list[Parameter]:
     ]
 
 
-def header(name: str, description: str, **schema: Any) -> Parameter:  # noqa: ANN401 - JSON Schema
+def header(name: str, description: str, **schema: Any) -> Parameter:
     """Describe a header that a request may bring."""
     return Parameter(
         name=name,
@@ -207,12 +205,17 @@ PURCHASE_IN_PATH = in_path("purchaseId", ID_PATTERN, _PURCHASE)
 SALE_IN_PATH = in_path("saleId", SALE_ID_PATTERN, "1.1")
 
 
-def problem_types() -> list[dict[str, Any]]:
-    """List all types of problems, for people."""
-    return [
-        {"type": kind.type, "status": kind.status, "title": kind.title, "meaning": kind.meaning}
-        for kind in KINDS
-    ]
+def completed(document: dict[str, Any]) -> dict[str, Any]:
+    """Put in the structs' own schemas: the framework's lose formats, and limits inside unions."""
+    names = document["components"]["schemas"]
+    structs = [kind for name, kind in vars(wire).items() if name in names and _is_struct(kind)]
+    _, own = msgspec.json.schema_components(structs, ref_template="#/components/schemas/{name}")
+    components = {**document["components"], "schemas": {**names, **own}}
+    return {**document, "components": components}
+
+
+def _is_struct(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
 
 
 class _NoPages(Router):

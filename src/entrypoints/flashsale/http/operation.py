@@ -5,7 +5,6 @@ from typing import Any
 from litestar import Request, Response, get
 from litestar.openapi.datastructures import ResponseSpec
 
-from flashsale.http import problems
 from flashsale.http.guards import parts_of
 from flashsale.http.openapi import described
 from flashsale.http.problems import KINDS
@@ -29,11 +28,10 @@ def _operation(
         description=description,
         tag="operation",
         answer=answer,
-        fails=[problems.METHOD_NOT_ALLOWED, problems.INTERNAL],
     )
 
 
-def _answer(kind: Any, description: str, media_type: str = "application/json") -> ResponseSpec:  # noqa: ANN401 - a type
+def _answer(kind: Any, description: str, media_type: str = "application/json") -> ResponseSpec:
     return ResponseSpec(
         data_container=kind,
         generate_examples=False,

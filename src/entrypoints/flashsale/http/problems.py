@@ -1,4 +1,4 @@
-"""What goes wrong, as RFC 9457 problem details: one table of stable types, and how they are written.
+"""What goes wrong, as RFC 9457 problem details: one table of stable types, and their form.
 
 A type is a URN: it means the same on every host and under every path prefix, and clients compare
 it as text. `GET /problems` serves this table to people.
@@ -35,8 +35,8 @@ class Kind:
 MALFORMED = Kind(
     "malformed", 400, "Not exactly one JSON object", "Mend the syntax; nothing was taken."
 )
-NOT_HTTP = Kind(
-    "not-http", 400, "Not a valid HTTP/1.1 request", "The connection is closed; nothing was taken."
+BAD_REQUEST = Kind(
+    "bad-request", 400, "Not a valid HTTP request", "Mend the request; nothing was taken."
 )
 UNAUTHORIZED = Kind(
     "unauthorized", 401, "Not authorized", "Send `Authorization: Bearer` with the admin token."
@@ -57,7 +57,7 @@ LIMIT_REACHED = Kind(
     "limit-reached",
     409,
     "Limit per user reached",
-    "The user would hold more units than the sale allows one user; `limit` and `held` say how many.",
+    "The user would hold more units than the sale allows: `limit`, and `held` already.",
 )
 PURCHASE_ENDED = Kind(
     "purchase-ended",
@@ -151,7 +151,7 @@ def problem(
     detail: str | None = None,
     *,
     headers: RawHeaders | None = None,
-    **members: Any,  # noqa: ANN401 - extension members are JSON values of any kind
+    **members: Any,
 ) -> Answer:
     """Write a problem; `members` are RFC 9457 extension members by their name on the wire."""
     body = msgspec.json.encode(

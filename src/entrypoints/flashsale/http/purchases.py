@@ -48,7 +48,6 @@ _BUY = described(
     fails=[
         problems.MALFORMED,
         problems.UNKNOWN_ITEM,
-        problems.METHOD_NOT_ALLOWED,
         problems.REQUEST_TIMEOUT,
         problems.LIMIT_REACHED,
         problems.PURCHASE_ENDED,
@@ -60,7 +59,6 @@ _BUY = described(
         problems.REFUSED,
         problems.NOT_OPEN,
         problems.SOLD_OUT,
-        problems.INTERNAL,
         problems.UNAVAILABLE,
         problems.OUTCOME_UNKNOWN,
     ],
@@ -77,10 +75,8 @@ _FIND = described(
     ),
     fails=[
         problems.UNKNOWN_PURCHASE,
-        problems.METHOD_NOT_ALLOWED,
         problems.AMBIGUOUS,
         problems.INVALID,
-        problems.INTERNAL,
         problems.UNAVAILABLE,
     ],
 )

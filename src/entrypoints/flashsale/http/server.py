@@ -67,7 +67,7 @@ class Server:
         except OSError as exc:
             problem_text = f"cannot listen on {self._host} port {self._port}: {exc.strerror}"
             raise OSError(exc.errno, problem_text) from exc
-        self._socket.setblocking(False)
+        self._socket.setblocking(False)  # noqa: FBT003 - the standard library's signature
 
     async def start(self) -> None:
         """Accept connections from now on."""
@@ -121,7 +121,7 @@ def _config(app: ASGIApp, drain_s: float) -> uvicorn.Config:
     # It warns about what clients do wrong, one line each: a crowd would fill the log.
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     return uvicorn.Config(
-        app,  # type: ignore[arg-type]
+        app,
         http=BoundedProtocol,
         ws="none",
         lifespan="off",
@@ -191,7 +191,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - its own text, less than ours
         """Answer what is no HTTP in the form of every other error."""
-        self._refuse(problems.NOT_HTTP)
+        self._refuse(problems.BAD_REQUEST)
 
     def _too_slow(self) -> None:
         if self._is_in_head:

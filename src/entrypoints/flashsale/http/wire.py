@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from flashsale.http.problems import KINDS, TYPE_PREFIX
 from flashsale_core.model import (
     PAYMENT_TOKEN_CHARS_MAX,
     PRICE_MINOR_MAX,
@@ -26,12 +27,10 @@ NumberId = Annotated[int, Meta(ge=0, le=NUMBER_ID_MAX)]
 
 
 def _id(description: str, *examples: str | int) -> Meta:
-    return Meta(
-        description=description, examples=list(examples), extra={"rule": JSON_ID_RULE}
-    )
+    return Meta(description=description, examples=list(examples), extra={"rule": JSON_ID_RULE})
 
 
-def _rule(text: str, **schema: Any) -> Meta:  # noqa: ANN401 - JSON Schema holds any JSON value
+def _rule(text: str, **schema: Any) -> Meta:
     description = schema.pop("description", None)
     return Meta(
         description=description,
@@ -55,7 +54,7 @@ class BuyBody(
     """What a buyer asks for. Unknown fields are refused."""
 
     user_id: Annotated[
-        TextId | NumberId, _id("Who buys. 101 and \"101\" are one user.", 101, "alice")
+        TextId | NumberId, _id('Who buys. 101 and "101" are one user.', 101, "alice")
     ]
     product_id: Annotated[TextId | NumberId, _id("What is bought.", 1, "ticket")]
     quantity: Annotated[
@@ -111,9 +110,7 @@ class Accepted(Struct, frozen=True, kw_only=True, rename="camel"):
     quantity: Annotated[int, Meta(ge=1, le=QUANTITY_MAX, examples=[1])]
 
 
-class FindQuery(
-    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"
-):
+class FindQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
     """Which of several purchases of one id is meant."""
 
     product_id: Annotated[
@@ -130,9 +127,7 @@ _UNITS = Annotated[int, Meta(ge=1, le=UNITS_MAX)]
 _TIME_NOTE = "RFC 3339 with its offset, or milliseconds since 1970."
 
 
-class InitQuery(
-    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"
-):
+class InitQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
     """An item's next sale and its terms."""
 
     product_id: Annotated[
@@ -289,21 +284,32 @@ class FieldProblem(Struct, frozen=True, kw_only=True):
     problem: Annotated[str, Meta(examples=[_range(1, QUANTITY_MAX)])]
 
 
-class Problem(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+class Problem(Struct, frozen=True, kw_only=True, rename="camel"):
     """RFC 9457 problem details. `type` is stable; the members after `detail` depend on it."""
 
-    type: Annotated[str, Meta(examples=["urn:flashsale:problem:sold-out"])]
+    type: Annotated[
+        str,
+        Meta(
+            pattern=f"^{TYPE_PREFIX}[a-z-]+$",
+            description="One of those that `GET /problems` lists; more may come.",
+            examples=[kind.type for kind in KINDS],
+        ),
+    ]
     title: str
     status: Annotated[int, Meta(ge=400, le=599)]
     detail: str
-    purchase_id: str | None = None
-    violations: list[FieldProblem] | None = None
-    available: int | None = None
-    limit: int | None = None
-    held: int | None = None
-    opens_at: _Moment | None = None
-    reason: Annotated[str | None, Meta(description="What is away, or why a purchase ended.")] = None
-    code: Annotated[str | None, Meta(description="The seller's rule that refused.")] = None
+    purchase_id: Annotated[
+        str | UnsetType, Meta(description="Ask again with this id where the status is 503.")
+    ] = UNSET
+    violations: list[FieldProblem] | UnsetType = UNSET
+    available: Annotated[int | UnsetType, Meta(description="Units that are left.")] = UNSET
+    limit: Annotated[int | UnsetType, Meta(description="Units that one user may hold.")] = UNSET
+    held: Annotated[int | UnsetType, Meta(description="Units that the user holds.")] = UNSET
+    opens_at: Annotated[_Moment | UnsetType, Meta(description="When the sale opens.")] = UNSET
+    reason: Annotated[
+        str | UnsetType, Meta(description="What is away, or why a purchase ended.")
+    ] = UNSET
+    code: Annotated[str | UnsetType, Meta(description="The seller's rule that refused.")] = UNSET
 
 
 class ProblemType(Struct, frozen=True, kw_only=True):
