@@ -12,7 +12,7 @@ from typing import Protocol
 
 import attrs
 
-from flashsale_core.opening import BusOptions, GateOptions
+from flashsale_core.opening import BusOptions
 
 
 class Verdict(StrEnum):
@@ -48,6 +48,16 @@ def warning(name: str, problem: str, fix: str) -> Finding:
     return Finding(name=name, verdict=Verdict.WARNING, said=problem, fix=fix)
 
 
+@attrs.frozen(kw_only=True)
+class Backlog:
+    """What stands between a gate and its rebuild: promises that are no orders yet."""
+
+    messages: int
+    """Messages of ACCEPTED that wait for a worker."""
+    consumers: int
+    """Workers that are subscribed to it now."""
+
+
 class GateOperator(Protocol):
     """Looks after a gate's server."""
 
@@ -73,6 +83,9 @@ class BusOperator(Protocol):
         Raises Conflict("topology-differs") with both shapes, and Unavailable.
         """
 
+    async def accepted_backlog(self) -> Backlog:
+        """Count what waits on ACCEPTED, and who consumes it; take nothing. Raises Unavailable."""
+
 
 class DatabaseOperator(Protocol):
     """Looks after a database's tables."""
@@ -97,8 +110,8 @@ class DatabaseOperator(Protocol):
 class OperateGate(Protocol):
     """An entry point of `flashsale.gate-operators`."""
 
-    def __call__(self, url: str, options: GateOptions) -> GateOperator:
-        """Look after the server that the URL names."""
+    def __call__(self, url: str, namespace: str) -> GateOperator:
+        """Look after the server that the URL names; the gate's keys begin with `namespace`."""
 
 
 class OperateBus(Protocol):

@@ -1,6 +1,5 @@
 """Reads what no event tells: books, lags, counts, backlogs. A loop calls it every few seconds."""
 
-import asyncio
 from collections.abc import Mapping
 
 from flashsale_core.board import SaleBoard
@@ -47,12 +46,6 @@ class Sampler:
         self._outbox = outbox
         self._subscriptions = {} if subscriptions is None else subscriptions
         self._shown: set[str] = set()
-
-    async def run(self, every_s: float = SAMPLE_EVERY_S) -> None:
-        """Sample for ever, until cancelled."""
-        while True:
-            await self.sample()
-            await asyncio.sleep(every_s)
 
     async def sample(self) -> None:
         """Read everything once; never raises for a dependency that is away."""

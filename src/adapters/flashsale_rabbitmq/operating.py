@@ -2,10 +2,10 @@
 
 from flashsale_core.errors import Conflict, Unavailable
 from flashsale_core.opening import BusOptions
-from flashsale_core.operating import Finding, OperateBus, wrong
+from flashsale_core.operating import Backlog, Finding, OperateBus, wrong
 from flashsale_rabbitmq.config import RabbitMQConfig
-from flashsale_rabbitmq.connecting import where
-from flashsale_rabbitmq.faults import LOGIN_ADVICE, VHOST_ADVICE
+from flashsale_rabbitmq.connecting import close_quietly, connect, where
+from flashsale_rabbitmq.faults import LOGIN_ADVICE, VHOST_ADVICE, translated
 from flashsale_rabbitmq.opening import config_of
 from flashsale_rabbitmq.topology import ensure_topology, verify_topology
 
@@ -23,6 +23,21 @@ class RabbitMQOperator:
     async def ensure(self) -> tuple[str, ...]:
         """See `BusOperator.ensure`."""
         return await ensure_topology(self._config)
+
+    async def accepted_backlog(self) -> Backlog:
+        """See `BusOperator.accepted_backlog`; what is in flight to a consumer is not counted."""
+        connection = await connect(self._config, "flashsale backlog")
+        messages = consumers = 0
+        try:
+            with translated("counting what waits"):
+                async with connection.channel() as channel:
+                    for name in self._config.accepted_queues():
+                        queue = await channel.declare_queue(name, passive=True)
+                        messages += queue.declaration_result.message_count or 0
+                        consumers += queue.declaration_result.consumer_count or 0
+        finally:
+            await close_quietly(connection)
+        return Backlog(messages=messages, consumers=consumers)
 
     async def diagnose(self) -> list[Finding]:
         """See `BusOperator.diagnose`; without an answer there is one finding only."""

@@ -6,7 +6,6 @@ from typing import Any
 from redis.exceptions import ResponseError
 
 from flashsale_core.errors import Unavailable
-from flashsale_core.opening import GateOptions
 from flashsale_core.operating import Finding, OperateGate, warning, wrong
 from flashsale_redis.gate import open_redis_gate
 from flashsale_redis.library import gate_library
@@ -26,10 +25,10 @@ _REACHED = "redis reachable"
 class RedisOperator:
     """Looks after the Redis behind a gate; connects and disconnects in each call."""
 
-    def __init__(self, url: str, options: GateOptions) -> None:
+    def __init__(self, url: str, namespace: str) -> None:
         """Remember where it is."""
         self._url = url
-        self._namespace = options.namespace
+        self._namespace = namespace
 
     async def install(self) -> bool:
         """See `GateOperator.install`."""

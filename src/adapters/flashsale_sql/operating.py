@@ -38,7 +38,10 @@ class SqlOperator:
         return upgrade_sql(self._url)
 
     async def current(self) -> str | None:
-        """See `DatabaseOperator.current`."""
+        """See `DatabaseOperator.current`; a SQLite file that is not there is not made."""
+        path = self._file()
+        if path is not None and not path.exists():
+            return None
         return await current_revision(self._url)
 
     async def upgrade(self) -> None:

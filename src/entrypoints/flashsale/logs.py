@@ -132,7 +132,7 @@ class _MaskTexts:
         forms = {json.dumps(one, ensure_ascii=False)[1:-1] for one in long_enough} | long_enough
         self._forms = sorted(forms, key=len, reverse=True)
 
-    def __call__(self, _: WrappedLogger, __: str, line: Any) -> Any:  # noqa: ANN401 - structlog's protocol
+    def __call__(self, _: WrappedLogger, __: str, line: Any) -> Any:
         for form in self._forms:
             if form in line:
                 line = line.replace(form, MASK)

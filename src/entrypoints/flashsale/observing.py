@@ -5,7 +5,6 @@ that was accepted, sold out, or refused by the sale's own terms writes none: the
 thousand, and are summed up once a second.
 """
 
-import asyncio
 import re
 from collections import Counter
 
@@ -29,7 +28,7 @@ QUIET_OUTCOMES = frozenset(
 """Answers that are nobody's fault. Whatever is not named here, nor a rule's code, writes a line."""
 _RULE_CODE = re.compile(r"[A-Z][A-Z0-9_]*", re.ASCII)
 """A refusal by a rule of the user's own (`Refused.code`): theirs, and no fault either."""
-UNAVAILABLE_OUTCOMES = frozenset({"unavailable", "outcome-unknown", "internal-error"})
+UNAVAILABLE_OUTCOMES = frozenset({"unavailable", "outcome-unknown", "internal"})
 """Faults of ours rather than of the sender: they are written as warnings."""
 FAULT_LINES_MAX = 1_000
 """Lines about faults between two summaries. An outage under load makes tens of thousands a
@@ -112,15 +111,6 @@ class WatchingObserver:
             counts.clear()
         more = {"unwritten": unwritten} if unwritten else {}
         self._log.info("answers", **answers, **more)
-
-    async def summarise_for_ever(self, every_s: float = SUMMARY_EVERY_S) -> None:
-        """Sum up each second until cancelled, and once more then, so that nothing is left out."""
-        try:
-            while True:
-                await asyncio.sleep(every_s)
-                self.summarise()
-        finally:
-            self.summarise()
 
 
 def _traceparent_of(parked: ParkedMessage) -> str | None:

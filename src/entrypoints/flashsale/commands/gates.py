@@ -1,0 +1,174 @@
+"""`flashsale gate`: the gate's functions and books."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from flashsale.cli import EXIT_FAILED
+from flashsale.commands.configured import (
+    bus_operator,
+    command_settings,
+    gate_operator,
+    nothing_to_do,
+    opened_commands,
+)
+from flashsale.commands.console import CommandFailed, Json, say, write_json, write_table
+from flashsale.commands.desk import Shown, gate_json
+from flashsale.commands.ids import SaleIdText
+from flashsale.settings import Settings
+from flashsale_core.arming import rebuild_stopped
+from flashsale_core.errors import Conflict, Unavailable
+from flashsale_core.model import Sale
+from flashsale_core.ports import GateBooks, StockGate
+
+STOPPED = "--yes-processes-are-stopped"
+COLUMNS = ("sale", "epoch", "available", "sold", "promised", "gate")
+
+
+def build() -> App:
+    """Make the group of commands."""
+    app = App(name="gate", help="Install the gate's functions, look at its books, rebuild them.")
+    for command in (install, show, rebuild):
+        app.command(command)
+    return app
+
+
+async def install() -> None:
+    """Load the gate's function library into Redis; harmless when it is there.
+
+    Example: `flashsale gate install`
+    """
+    settings = command_settings()
+    operator = gate_operator(settings)
+    if operator is None:
+        raise nothing_to_do("FLASHSALE_GATE_URL", settings.gate_url)
+    say("installed" if await operator.install() else "nothing to do: it is installed already")
+
+
+async def show(*, json: Json = False) -> int:
+    """Show what the gate holds of every unsettled sale; exit code 1 when one is not armed.
+
+    Example: `flashsale gate show`
+    """
+    async with opened_commands(_settings()) as container:
+        sales = container.board().unsettled()
+        keys = [(sale.sale_id, sale.epoch) for sale in sales]
+        books = await container.gate().books(keys)
+    found = [_row(sale, one) for sale, one in zip(sales, books, strict=True)]
+    _print(found, as_json=json)
+    return EXIT_FAILED if any(one["gate"] is None for one in found) else 0
+
+
+async def rebuild(
+    *sales: Annotated[
+        SaleIdText, Parameter(help="Only these sales; by default every one not armed.")
+    ],
+    yes_processes_are_stopped: Annotated[
+        bool,
+        Parameter(
+            name=STOPPED,
+            negative="",
+            show_default=False,
+            help="Confirm that no API and no worker runs.",
+        ),
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Load the books of sales whose gate was lost, and arm them again.
+
+    Stop every API and worker first, after the workers have drained the accepted queue: whatever
+    still waits there is a promise that the new books would not hold.
+
+    Example: `flashsale gate rebuild --yes-processes-are-stopped`
+    """
+    settings = _settings()
+    if not yes_processes_are_stopped:
+        raise CommandFailed(f"stop every API and worker, then confirm it with {STOPPED}")
+    await _refuse_backlog(settings)
+    async with opened_commands(settings) as container:
+        gate = container.gate()
+        found = []
+        for sale in await _lost(gate, container.board().unsettled(), sales):
+            armed = await rebuild_stopped(container.catalogue(), gate, sale.sale_id)
+            [books] = await gate.books([(armed.sale_id, armed.epoch)])
+            found.append(_row(armed, books))
+    if found or json:
+        _print(found, as_json=json)
+    else:
+        say("nothing to do: every unsettled sale is armed")
+
+
+def _settings() -> Settings:
+    settings = command_settings()
+    if settings.gate_url.is_memory:
+        raise CommandFailed(
+            "FLASHSALE_GATE_URL is memory://: its books live inside `flashsale run`, which loads "
+            "them at its start; look at them with `flashsale sale list`"
+        )
+    return settings
+
+
+async def _refuse_backlog(settings: Settings) -> None:
+    """Refuse while a promise may still be on its way, or somebody is at work after all."""
+    operator = await bus_operator(settings)
+    if operator is None:
+        return
+    backlog = await operator.accepted_backlog()
+    if backlog.consumers:
+        workers = _counted(backlog.consumers, "consumer is", "consumers are")
+        raise Conflict(
+            "workers-run",
+            f"{workers} still subscribed to {settings.accepted_topic}: stop every worker first "
+            "(one that died is forgotten after some seconds)",
+        )
+    if backlog.messages:
+        messages = _counted(backlog.messages, "message waits", "messages wait")
+        raise Conflict(
+            "accepted-not-empty",
+            f"{messages} on {settings.accepted_topic}: let a worker drain them first, then stop it",
+        )
+
+
+def _counted(number: int, one: str, several: str) -> str:
+    return f"{number} {one if number == 1 else several}"
+
+
+async def _lost(gate: StockGate, unsettled: Sequence[Sale], named: Sequence[str]) -> list[Sale]:
+    """Choose the named sales, else those that the gate does not know under their epoch."""
+    unknown = sorted(set(named) - {sale.sale_id for sale in unsettled})
+    if unknown:
+        raise Conflict("unknown-sale", f"no unsettled sale {', '.join(unknown)}")
+    if named:
+        return [sale for sale in unsettled if sale.sale_id in named]
+    books = await gate.books([(sale.sale_id, sale.epoch) for sale in unsettled])
+    return [
+        sale for sale, one in zip(unsettled, books, strict=True) if isinstance(one, Unavailable)
+    ]
+
+
+def _row(sale: Sale, books: GateBooks | Unavailable) -> Shown:
+    away = isinstance(books, Unavailable)
+    return {
+        "saleId": sale.sale_id,
+        "epoch": sale.epoch,
+        "gate": None if isinstance(books, Unavailable) else gate_json(books),
+        "problem": str(books) if away else None,
+    }
+
+
+def _print(found: Sequence[Shown], *, as_json: bool) -> None:
+    if as_json:
+        write_json({"sales": found})
+    elif found:
+        write_table(COLUMNS, [_cells(one) for one in found])
+    else:
+        say("no unsettled sale: flashsale sale create --item 1 --stock 1000")
+
+
+def _cells(one: Shown) -> tuple[object, ...]:
+    gate = one["gate"]
+    if gate is None:
+        return (one["saleId"], one["epoch"], None, None, None, one["problem"])
+    promised = gate["reserved"] + gate["outside"] + gate["queued"]
+    return (one["saleId"], one["epoch"], gate["available"], gate["sold"], promised, "armed")
