@@ -119,7 +119,7 @@ async def listening(container: HttpApi) -> AsyncIterator[None]:
 async def going(container: Embedded) -> AsyncIterator["asyncio.Task[None]"]:
     """Run API and worker of one process, without a server: what `run` and `asgi_app` share."""
     async with batching(container):
-        await _begin(container)
+        await begin(container)
         async with looping(container) as loops:
             yield loops
 
@@ -140,7 +140,7 @@ async def _run(settings: Settings) -> None:
 async def _serve(settings: Settings) -> None:
     claim_port(settings.http_host, settings.http_port, "FLASHSALE_HTTP_PORT")
     async with opened(HttpApi, settings, may_install=False) as container, batching(container):
-        await _begin(container)
+        await begin(container)
         async with looping(container) as loops, listening(container):
             _log_started("serve", f"http://{settings.http_host}:{settings.http_port}")
             await _until_stopped(loops)
@@ -151,7 +151,7 @@ async def _worker(settings: Settings) -> None:
     if address.port:
         claim_port(address.host, address.port, "FLASHSALE_WORKER_HTTP")
     async with opened(Worker, settings, may_install=True) as container:
-        await _begin(container)
+        await begin(container)
         readiness, clock = container.readiness(), container.clock()
         pages = WorkerPages(
             report=lambda: readiness.report,
@@ -164,7 +164,7 @@ async def _worker(settings: Settings) -> None:
                 await _until_stopped(loops)
 
 
-async def _begin(container: HttpApi | Worker) -> None:
+async def begin(container: HttpApi | Worker) -> None:
     """Refuse an old schema and a missing topology, and read the list of sales.
 
     The gate may still be away: the process says that it is not ready, and goes on when it is.

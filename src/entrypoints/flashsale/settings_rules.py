@@ -85,8 +85,8 @@ def _one_process(settings: Settings, entrypoint: Entrypoint) -> Iterator[Problem
         yield (
             "bus_url",
             (
-                "memory:// ends with its process, and `serve` and `worker` are two: what one accepts "
-                "the other never sees. Name kafka:// or amqp://, or use `flashsale run`"
+                "memory:// ends with its process, and `serve` and `worker` are two: what one "
+                "accepts the other never sees. Name kafka:// or amqp://, or use `flashsale run`"
             ),
         )
     if many and settings.database_url.scheme.startswith("sqlite"):
@@ -101,8 +101,8 @@ def _one_process(settings: Settings, entrypoint: Entrypoint) -> Iterator[Problem
         yield (
             "gate_url",
             (
-                "memory:// forgets at every restart what was promised, and a promise may then still "
-                "wait on the bus. A memory gate goes with a memory bus: name both, or neither"
+                "memory:// forgets at every restart what was promised, and a promise may then "
+                "still wait on the bus. A memory gate goes with a memory bus: name both, or neither"
             ),
         )
 
@@ -113,8 +113,8 @@ def _admin_token(settings: Settings, entrypoint: Entrypoint) -> Iterator[Problem
         yield (
             "admin_token",
             (
-                f"is missing: without one everybody who reaches {settings.http_host} could open and "
-                "close sales. Set one, or listen on 127.0.0.1"
+                f"is missing: without one everybody who reaches {settings.http_host} could open "
+                "and close sales. Set one, or listen on 127.0.0.1"
             ),
         )
 

@@ -80,13 +80,15 @@ async def wait_until_answering(probes: Mapping[str, Probe], timeout_s: float) ->
 
 
 async def _all_answer(probes: Mapping[str, Probe], errors: dict[str, str]) -> None:
+    refused: list[str] = []
     try:
         async with asyncio.TaskGroup() as group:
             for name, probe in probes.items():
                 group.create_task(_until_it_answers(name, probe, errors))
     except* Conflict as conflicts:
-        lines = [str(conflict) for conflict in conflicts.exceptions]
-        raise StartFailed("\n".join(lines)) from conflicts
+        refused = [str(conflict) for conflict in conflicts.exceptions]
+    if refused:
+        raise StartFailed("\n".join(refused))
 
 
 async def _until_it_answers(name: str, probe: Probe, errors: dict[str, str]) -> None:

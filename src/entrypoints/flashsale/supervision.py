@@ -66,13 +66,15 @@ class Loops:
 
     async def run(self) -> None:
         """Keep every loop going until the stop. Raises LoopBroken when one is beyond mending."""
-        log = structlog.get_logger("flashsale")
+        log, broken = structlog.get_logger("flashsale"), None
         try:
             async with asyncio.TaskGroup() as group:
                 for name, step in self._steps.items():
                     group.create_task(self._keep(name, step, log), name=name)
-        except* LoopBroken as broken:
-            raise broken.exceptions[0] from None
+        except* LoopBroken as several:
+            broken = several.exceptions[0]
+        if broken is not None:
+            raise broken
 
     async def _keep(
         self, name: str, step: Step, log: structlog.typing.FilteringBoundLogger
