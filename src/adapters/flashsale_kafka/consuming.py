@@ -38,6 +38,8 @@ COMMIT_PAUSE_S = 0.02
 COMMIT_S_MAX = 3.0
 YIELD_S_MAX = 2.0
 """How long a rebalance waits for deliveries in hand, so that their messages do not come twice."""
+SPOILED_PAUSE_S = 0.05
+"""Between looks at what was fetched, while one partition holds a record that cannot be read."""
 BACKOFF_S_MIN = 0.2
 BACKOFF_S_MAX = 5.0
 NOTHING = -1
@@ -64,6 +66,7 @@ class KafkaSubscription:
         self._may_fetch = asyncio.Event()
         self._has_done = asyncio.Event()
         self._none_held = asyncio.Event()
+        self._is_spoiled = False
         self._careful: set[TopicPartition] = set()
         self._blocked: frozenset[TopicPartition] = frozenset()
         self._getting: asyncio.Task[None] | None = None
@@ -217,23 +220,57 @@ class KafkaSubscription:
 
         One record only, because an error would lose what was drained before it from others.
         """
+        if self._is_spoiled or self._careful:
+            # An error here would not say whose it is; draining one partition does.
+            await asyncio.sleep(SPOILED_PAUSE_S)
+            return
         wanted = self._lanes.with_room() or [TopicPartition(self._topic, NOTHING)]
         try:
             found = await consumer.getmany(*wanted, timeout_ms=POLL_MS, max_records=1)
         except ValueError:
-            # A record that cannot be read; draining finds out which.
-            return
-        self._take_in(found)
-
-    async def _drain(self, consumer: AIOKafkaConsumer, partition: TopicPartition) -> None:
-        """Take all that was fetched of one partition; does not wait."""
-        limit = 1 if partition in self._careful else None
-        try:
-            found = await consumer.getmany(partition, timeout_ms=0, max_records=limit)
-        except ValueError as fault:
-            await self._step_around(consumer, partition, fault)
+            self._is_spoiled = True
         else:
             self._take_in(found)
+
+    async def _drain(self, consumer: AIOKafkaConsumer, partition: TopicPartition) -> None:
+        """Take all that was fetched of one partition; does not wait for more."""
+        if partition in self._careful:
+            await self._drain_carefully(consumer, partition)
+            return
+        try:
+            found = await consumer.getmany(partition, timeout_ms=0)
+        except ValueError:
+            # Nothing of the batch came; it is fetched again, and taken one by one.
+            self._careful.add(partition)
+            self._is_spoiled = False
+            consumer.seek(partition, await consumer.position(partition))
+        else:
+            self._take_in(found)
+
+    async def _drain_carefully(self, consumer: AIOKafkaConsumer, partition: TopicPartition) -> None:
+        """Take record by record, up to one that the driver cannot read, and step over it.
+
+        aiokafka fails on a header's name that is not UTF-8, again and again, and cannot read what
+        its producer put behind it into the same batch. For each of these a stand-in without a body
+        is delivered, and will be parked; the next batch is read as ever.
+        """
+        has_found = False
+        while self._may_fetch.is_set():
+            try:
+                found = await consumer.getmany(partition, timeout_ms=0, max_records=1)
+            except ValueError as fault:
+                offset = await consumer.position(partition)
+                stand_in = unreadable(partition.topic, partition.partition, offset, fault)
+                self._take_in({partition: [stand_in]})
+                consumer.seek(partition, offset + 1)
+                return
+            self._take_in(found)
+            if not found:
+                break
+            has_found = True
+            await asyncio.sleep(0)
+        if has_found:
+            self._careful.discard(partition)
 
     def _take_in(self, found: dict[TopicPartition, Sequence[Any]]) -> None:
         # Between aiokafka's handing out and this line nothing is awaited, so no rebalance can
@@ -241,24 +278,6 @@ class KafkaSubscription:
         if found:
             self._lanes.add(found)
             self._news.set()
-
-    async def _step_around(
-        self, consumer: AIOKafkaConsumer, partition: TopicPartition, fault: Exception
-    ) -> None:
-        """Get past a record that the driver cannot read (a header's name that is not UTF-8).
-
-        First fetch again and take one record at a time, which finds the place; then deliver a
-        stand-in for it, and go on behind it.
-        """
-        offset = await consumer.position(partition)
-        if partition in self._careful:
-            self._careful.discard(partition)
-            stand_in = unreadable(partition.topic, partition.partition, offset, fault)
-            self._take_in({partition: [stand_in]})
-            offset += 1
-        else:
-            self._careful.add(partition)
-        consumer.seek(partition, offset)
 
     def _wake(self) -> None:
         """A delivery ended or was taken: more may be handed out, and more may be fetched."""
@@ -336,6 +355,7 @@ class KafkaSubscription:
     async def assigned(self, partitions: Sequence[TopicPartition]) -> None:
         """Begin anew with the partitions that are ours now."""
         self._careful.clear()
+        self._is_spoiled = False
         self._lanes.own(partitions)
         self._may_fetch.set()
 
