@@ -29,6 +29,7 @@ _QUIETER = (
     "aiokafka",
     "aio_pika",
     "aiormq",
+    "alembic",
     "asyncio",
     "sqlalchemy",
     "httpx",
@@ -88,7 +89,7 @@ def _finishing(*, for_person: bool, secrets: tuple[str, ...]) -> list[Processor]
         else structlog.processors.JSONRenderer(serializer=json.dumps, ensure_ascii=False)
     )
     texts = structlog.processors.format_exc_info
-    return [texts, mask_by_name, render, _MaskTexts(secrets)]
+    return [texts, mask_by_name, _tidy, render, _MaskTexts(secrets)]
 
 
 def _route_libraries(sink: "_Sink", weight: int, finishing: list[Processor]) -> None:
@@ -121,6 +122,12 @@ def mask_by_name(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
         elif isinstance(value, str) and "://" in value:
             event[key] = _USERINFO.sub(rf"\1:{MASK}@", value)
     return event
+
+
+def _tidy(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Put first what every line has, and leave out what is not known."""
+    first = {name: event.pop(name, None) for name in ("time", "level", "event")}
+    return {name: value for name, value in (first | dict(event)).items() if value is not None}
 
 
 class _MaskTexts:

@@ -108,7 +108,8 @@ class RemoteDesk:
 
     def _refusal(self, status: int, body: bytes) -> CommandFailed:
         problem = self._read(body)
-        detail = problem.get("detail") or problem.get("title") or f"status {status}"
+        said = [str(problem[part]) for part in ("title", "detail") if problem.get(part)]
+        detail = ": ".join(said) or f"status {status}"
         if status == http.HTTPStatus.UNAUTHORIZED:
             return CommandFailed(f"{detail} (set FLASHSALE_ADMIN_TOKEN, as the server has it)")
         return CommandFailed(f"{detail} ({status})")
