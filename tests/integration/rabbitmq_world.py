@@ -20,6 +20,8 @@ from flashsale_rabbitmq import (
     ensure_topology,
     open_rabbitmq_bus,
 )
+from flashsale_rabbitmq.connecting import connect
+from flashsale_rabbitmq.envelope import ReadingConnection
 from flashsale_rabbitmq.topology import wanted_queues
 from flashsale_rabbitmq.wire import amqp_headers, message_from
 from tests.servers import RabbitMQ
@@ -29,20 +31,19 @@ PATIENT_DEADLINE_MS = 5_000
 """A confirm of a busy machine's broker is not what these tests are about."""
 
 
-def own_config(url: str, **changed: object) -> RabbitMQConfig:
+def own_config(url: str, *, partitions: int = PARTITIONS) -> RabbitMQConfig:
     """Name exchange and queues as no other test does."""
     name = f"test-{uuid.uuid4().hex[:12]}"
-    config = RabbitMQConfig(
+    return RabbitMQConfig(
         url=url,
         exchange=name,
         requests=f"{name}.requests",
         accepted=f"{name}.accepted",
         orders=f"{name}.orders",
         dead_letters=f"{name}.requests.dlq",
-        accepted_partitions=PARTITIONS,
+        accepted_partitions=partitions,
         accepted_deadline_ms=PATIENT_DEADLINE_MS,
     )
-    return attrs.evolve(config, **changed)
 
 
 @attrs.define(kw_only=True)
@@ -68,7 +69,7 @@ class RabbitMQWorld:
         channel: Channel,
         body: bytes | None,
         *,
-        key: bytes | None = None,  # noqa: ARG002 - AMQP has no keys
+        key: bytes | None = None,
         headers: tuple[tuple[str, bytes], ...] = (),
         content_type: str | None = None,
     ) -> None:
@@ -97,7 +98,8 @@ class RabbitMQWorld:
         """Read a queue to its end and put everything back."""
         messages: list[Message] = []
         queue = self.queue(channel)
-        async with self.foreign_channel() as reading:
+        connection = await connect(self.config, "a test", ReadingConnection)
+        async with connection, connection.channel() as reading:
             driver = await reading.get_underlay_channel()
             while True:
                 got = await driver.basic_get(queue)
@@ -138,9 +140,11 @@ class RabbitMQWorld:
 
 
 @asynccontextmanager
-async def rabbitmq_world(server: RabbitMQ, **changed: object) -> AsyncIterator[RabbitMQWorld]:
+async def rabbitmq_world(
+    server: RabbitMQ, config: RabbitMQConfig | None = None
+) -> AsyncIterator[RabbitMQWorld]:
     """Make a topology, lend a bus on it, and delete what was made."""
-    config = own_config(server.url, **changed)
+    config = config or own_config(server.url)
     await ensure_topology(config)
     async with AsyncExitStack() as stack:
         bus = await stack.enter_async_context(open_rabbitmq_bus(config, PlainCodec()))

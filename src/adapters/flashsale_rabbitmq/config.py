@@ -31,7 +31,7 @@ def _name(_: object, attribute: "attrs.Attribute[Any]", value: str) -> None:
         raise ValueError(message)
 
 
-def _from_one_to(limit: int) -> Any:  # noqa: ANN401 - attrs' validator protocol is untyped
+def _from_one_to(limit: int) -> Any:
     def check(_: object, attribute: "attrs.Attribute[Any]", value: float) -> None:
         if not 1 <= value <= limit:
             message = f"{attribute.name} must be from 1 to {limit}"

@@ -117,9 +117,7 @@ def _frames(
     ]
 
 
-def _forget(
-    channel: ConfirmingChannel, first: int, letters: Sequence[tuple[Letter, str]]
-) -> None:
+def _forget(channel: ConfirmingChannel, first: int, letters: Sequence[tuple[Letter, str]]) -> None:
     for tag, (letter, message_id) in enumerate(letters, first):
         channel.confirmations.pop(tag, None)
         channel.message_id_delivery_tag.pop(message_id, None)

@@ -18,7 +18,9 @@ CLOSE_S = 5.0
 """A broker that is gone cannot say goodbye; the socket is dropped after this."""
 
 
-async def connect(config: RabbitMQConfig, name: str) -> AbstractConnection:
+async def connect(
+    config: RabbitMQConfig, name: str, kind: type[aio_pika.Connection] = aio_pika.Connection
+) -> AbstractConnection:
     """Open one connection, shown under `name` in the broker's lists. Raises Unavailable."""
     doing = f"connecting to {where(config)}"
     with translated(doing):
@@ -27,6 +29,7 @@ async def connect(config: RabbitMQConfig, name: str) -> AbstractConnection:
             ssl_context=await _tls(config),
             timeout=config.connect_ms / 1_000,
             client_properties={"connection_name": name},
+            connection_class=kind,
         )
 
 
@@ -72,8 +75,14 @@ async def close_quietly(closing: AbstractConnection | AbstractChannel) -> None:
 class Line:
     """One connection, shared by its callers; a lost one is replaced on the next use."""
 
-    def __init__(self, config: RabbitMQConfig, name: str) -> None:
+    def __init__(
+        self,
+        config: RabbitMQConfig,
+        name: str,
+        kind: type[aio_pika.Connection] = aio_pika.Connection,
+    ) -> None:
         """Remember where to connect; nothing is opened yet."""
+        self._kind = kind
         self._config = config
         self._name = name
         self._connection: AbstractConnection | None = None
@@ -94,7 +103,9 @@ class Line:
             self._raise_recent_failure()
             self._attempt = asyncio.create_task(self._connect())
             self._attempt.add_done_callback(self._attempted)
-        return await asyncio.shield(self._attempt)
+        # Closing the line cancels the attempt, and not those who wait for it.
+        with translated("connecting"):
+            return await asyncio.shield(self._attempt)
 
     async def close(self) -> None:
         """Close the connection; the line cannot be used again."""
@@ -110,7 +121,7 @@ class Line:
         if self._connection is not None:
             await close_quietly(self._connection)
             self._connection = None
-        connection = await connect(self._config, self._name)
+        connection = await connect(self._config, self._name, self._kind)
         self._connection = connection
         return connection
 

@@ -73,9 +73,9 @@ def unavailable(exc: BaseException, doing: str) -> Unavailable:
 
 def _meaning(exc: BaseException) -> str:
     text = " ".join(str(argument) for argument in exc.args if argument)[:DETAIL_CHARS_MAX]
-    if isinstance(exc, (ConnectionNotAllowed, InvalidFrameError)):
-        if any(sign in text for sign in VHOST_REFUSED):
-            return VHOST_ADVICE
+    refused = isinstance(exc, (ConnectionNotAllowed, InvalidFrameError))
+    if refused and any(sign in text for sign in VHOST_REFUSED):
+        return VHOST_ADVICE
     for kind, advice in ADVICE:
         # aiormq wraps what the socket raised; the cause tells more.
         if isinstance(exc, kind) or isinstance(exc.__cause__, kind):

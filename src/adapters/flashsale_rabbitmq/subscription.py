@@ -20,6 +20,7 @@ from flashsale_core.events import Channel
 from flashsale_core.ports import Delivery
 from flashsale_rabbitmq.config import PREFETCH_MAX, RabbitMQConfig
 from flashsale_rabbitmq.connecting import Line, close_quietly
+from flashsale_rabbitmq.envelope import ReadingConnection
 from flashsale_rabbitmq.faults import translated
 from flashsale_rabbitmq.lane import Hold, Lane
 
@@ -51,7 +52,7 @@ class RabbitMQSubscription:
             raise ValueError(message)
         self._config = config
         self._messages_max = messages_max
-        self._line = Line(config, f"flashsale {channel.value}")
+        self._line = Line(config, f"flashsale {channel.value}", ReadingConnection)
         self._lanes = [Lane(channel, queue, n, messages_max) for n, queue in enumerate(queues)]
         self._first = 0
         self._keepers: list[asyncio.Task[None]] = []
@@ -153,8 +154,8 @@ class RabbitMQSubscription:
         """
         connection = await self._line.connection()
         waiting = 0
-        async with asyncio.timeout(self._config.connect_ms / 1_000):
-            with translated("counting what waits"):
+        with translated("counting what waits"):
+            async with asyncio.timeout(self._config.connect_ms / 1_000):
                 channel = connection.channel()
                 await channel.initialize()
                 try:

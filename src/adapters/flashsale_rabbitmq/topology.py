@@ -116,9 +116,7 @@ async def verify_topology(config: RabbitMQConfig) -> None:
         )
 
 
-async def missing_parts(
-    connection: AbstractConnection, config: RabbitMQConfig
-) -> tuple[str, ...]:
+async def missing_parts(connection: AbstractConnection, config: RabbitMQConfig) -> tuple[str, ...]:
     """Name the exchange and queues that do not exist. Creates nothing and needs no rights."""
     talk = _Talk(config=config, connection=connection)
     return await talk.missing()

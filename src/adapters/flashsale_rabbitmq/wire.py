@@ -1,8 +1,7 @@
 """AMQP messages to the engine's and back: bytes, headers, origin. Nothing is decoded here."""
 
 import hashlib
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,6 +14,7 @@ from flashsale_core.events import (
     Message,
     ParkedMessage,
 )
+from flashsale_rabbitmq.envelope import WRAPPED_NAME, read_envelope
 
 BROKERS_OWN_HEADERS = frozenset({"x-delivery-count"})
 """The broker counts deliveries here; a message delivered again must look the same."""
@@ -35,53 +35,29 @@ AmqpHeaders = dict[str, Any]
 def message_from(
     delivered: DeliveredMessage, channel: Channel, queue: str, partition: int
 ) -> Message:
-    """Read what was delivered, bytes untouched; no key, because AMQP has none."""
-    properties = delivered.header.properties
-    table: Mapping[str, object] = properties.headers or {}
+    """Read what came over a reading connection, bytes untouched; no key, because AMQP has none."""
+    wrapped = (delivered.header.properties.headers or {}).get(WRAPPED_NAME, b"")
+    envelope = read_envelope(wrapped if isinstance(wrapped, (bytes, bytearray)) else b"")
     return Message(
         channel=channel,
         body=delivered.body,
         headers=tuple(
-            (name, header_bytes(value))
-            for name, value in table.items()
-            if name not in BROKERS_OWN_HEADERS
+            (name, value) for name, value in envelope.headers if name not in BROKERS_OWN_HEADERS
         ),
-        content_type=properties.content_type,
-        origin=origin_of(queue, properties.message_id, delivered.body),
+        content_type=envelope.content_type,
+        origin=origin_of(queue, envelope.message_id, delivered.body),
         partition=partition,
     )
 
 
-def origin_of(queue: str, message_id: str | None, body: bytes) -> str:
+def origin_of(queue: str, message_id: bytes, body: bytes) -> str:
     """Name a message for good: a digest of its message id, if it has one, and its body.
 
     RabbitMQ numbers nothing, so two equal messages without ids are one.
     """
-    named = (message_id or "").encode()
     digest = hashlib.blake2b(digest_size=ORIGIN_DIGEST_BYTES)
-    digest.update(len(named).to_bytes(2, "big") + named + body)
+    digest.update(len(message_id).to_bytes(2, "big") + message_id + body)
     return f"{queue}:{digest.hexdigest()}"
-
-
-def header_bytes(value: object) -> bytes:
-    """Write any AMQP header value as bytes, always the same: text as UTF-8, the rest as JSON."""
-    if isinstance(value, (bytes, bytearray)):
-        return bytes(value)
-    if isinstance(value, str):
-        return value.encode("utf-8", "surrogatepass")
-    if value is None:
-        return b""
-    if isinstance(value, datetime):
-        return _plain(value).encode()
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), default=_plain).encode()
-
-
-def _plain(value: object) -> str:
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat()
-    if isinstance(value, (bytes, bytearray)):
-        return bytes(value).decode("utf-8", "backslashreplace")
-    return str(value)
 
 
 def amqp_headers(headers: Sequence[tuple[str, bytes]]) -> AmqpHeaders:
