@@ -1,7 +1,7 @@
 """Each metric moves when, and only when, what it counts has happened."""
 
 import timeit
-from collections.abc import Mapping
+from math import isnan
 from pathlib import Path
 from typing import cast
 
@@ -23,13 +23,25 @@ from flashsale_core.model import (
     SaleId,
     SaleState,
     SaleTerms,
+    Source,
     UserId,
 )
 from flashsale_core.outcomes import Reserved
-from flashsale_core.ports import Alarm, Claim, ClaimBatch, GateBooks, SaleCatalogue, Standing
+from flashsale_core.ports import (
+    Alarm,
+    Claim,
+    ClaimBatch,
+    Decision,
+    GateBooks,
+    SaleCatalogue,
+    Standing,
+)
 from flashsale_core.testing.plain_codec import PlainCodec
 from flashsale_memory.bus import MemoryBus
+from flashsale_memory.database import MemoryDatabase
 from flashsale_memory.gate import RESERVED_DUE_MS, MemoryStockGate
+from flashsale_memory.outbox import MemoryOutbox
+from flashsale_memory.tables import Tables
 from flashsale_prometheus import METRICS, Metrics, PrometheusObserver, Sampler, expose
 from flashsale_prometheus.catalogue import Kind, page
 from flashsale_prometheus.metrics import LABEL_SETS_MAX
@@ -72,10 +84,10 @@ class SilentGate(MemoryStockGate):
         raise Unavailable(Why.GATE_AWAY, f"{sales}")
 
 
-class SilentTables:
-    """The database's counts, when nobody can reach it."""
+class SilentOutbox(MemoryOutbox):
+    """The database's outbox, when nobody can reach it."""
 
-    async def counts(self) -> Mapping[ParkedStatus, int]:
+    async def backlog(self) -> int:
         """Be away."""
         raise Unavailable(Why.DATABASE_AWAY)
 
@@ -131,6 +143,22 @@ def parked(status: ParkedStatus, reason: str) -> ParkedMessage:
     """Make a message that was set aside."""
     message = Message(channel=Channel.REQUESTS, body=b"?", origin="requests:0:7")
     return ParkedMessage(message=message, status=status, reason=reason)
+
+
+def decision() -> Decision:
+    """Make a purchase that is to be recorded."""
+    return Decision(
+        sale_id=SALE.sale_id,
+        item_id=SALE.item_id,
+        purchase_id=PurchaseId("p"),
+        user_id=UserId("u"),
+        quantity=1,
+        source=Source.API,
+        event_id=None,
+        door=Door.HTTP,
+        requested_at_ms=0,
+        accepted_at_ms=0,
+    )
 
 
 async def armed(gate: MemoryStockGate) -> MemoryStockGate:
@@ -329,7 +357,50 @@ async def test_consumer_lag_is_read_from_the_subscription(
             subscriptions={Channel.ACCEPTED: subscription},
         ).sample()
     assert value(metrics, "flashsale_consumer_lag_messages", channel="accepted") == 2
+    assert value(metrics, "flashsale_consumer_lag_messages", channel="requests") is None
     assert value(metrics, "flashsale_dependency_up", name="bus") == 1
+
+
+async def test_parked_messages_and_the_outbox_are_counted_in_the_database(
+    metrics: Metrics, board: SaleBoard, clock: TurnedClock
+) -> None:
+    """What waits for a person, and what waits to be told."""
+    database = MemoryDatabase(clock)
+    await database.catalogue.create(SALE.item_id, SALE.terms)
+    await database.orders.record([decision()], {SALE.sale_id: Epoch(1)})
+    await database.parked.park([parked(ParkedStatus.DEAD, "bad-framing")])
+    await Sampler(
+        metrics,
+        board=board,
+        gate=MemoryStockGate(clock),
+        clock=clock,
+        parked=database.parked,
+        outbox=database.outbox,
+    ).sample()
+    assert value(metrics, "flashsale_parked_messages", status="DEAD") == 1
+    assert value(metrics, "flashsale_parked_messages", status="WAITING") == 0
+    assert value(metrics, "flashsale_outbox_backlog_events") == 1
+    assert value(metrics, "flashsale_dependency_up", name="database") == 1
+    assert value(metrics, "flashsale_sampled_timestamp_seconds", source="database") == 1_000
+
+
+async def test_a_database_that_is_silent_leaves_the_gates_numbers_fresh(
+    metrics: Metrics, board: SaleBoard, clock: TurnedClock
+) -> None:
+    """One source away is one source away, and its own numbers vanish."""
+    gate = await armed(MemoryStockGate(clock))
+    parked = MemoryDatabase(clock).parked
+    outbox = MemoryOutbox(Tables(clock=clock))
+    for one in (outbox, SilentOutbox(Tables(clock=clock))):
+        await Sampler(
+            metrics, board=board, gate=gate, clock=clock, parked=parked, outbox=one
+        ).sample()
+    assert value(metrics, "flashsale_dependency_up", name="database") == 0
+    assert value(metrics, "flashsale_parked_messages", status="DEAD") is None
+    backlog = value(metrics, "flashsale_outbox_backlog_events")
+    assert backlog is not None
+    assert isnan(backlog)
+    assert value(metrics, "flashsale_stock_units", sale="1.1", standing="available") == 10
 
 
 def test_any_dependency_can_be_told_up_or_down(metrics: Metrics) -> None:

@@ -1,6 +1,7 @@
 """Reads what no event tells: books, lags, counts, backlogs. A loop calls it every few seconds."""
 
 from collections.abc import Mapping
+from math import nan
 
 from flashsale_core.board import SaleBoard
 from flashsale_core.errors import Unavailable
@@ -111,21 +112,27 @@ class Sampler:
                 self._metrics.outbox.set(await self._outbox.backlog())
         except Unavailable:
             self._metrics.dependency("database", is_up=False)
+            self._metrics.parked.clear()
+            self._metrics.outbox.set(nan)
         else:
             self._seen("database")
 
     async def _sample_bus(self) -> None:
-        # A copy: a subscription may open or end while one is asked.
-        for channel, subscription in list(self._subscriptions.items()):
-            try:
-                lag = await subscription.lag()
-            except Unavailable:
-                self._metrics.dependency("bus", is_up=False)
-                return
-            if lag is not None:
+        lags: dict[Channel, int | None] = dict.fromkeys(Channel)
+        try:
+            # A copy: a subscription may open or end while one is asked.
+            for channel, subscription in list(self._subscriptions.items()):
+                lags[channel] = await subscription.lag()
+        except Unavailable:
+            self._metrics.dependency("bus", is_up=False)
+        else:
+            if self._subscriptions:
+                self._seen("bus")
+        for channel, lag in lags.items():
+            if lag is None:
+                self._metrics.lag.remove_by_labels({"channel": channel.value})
+            else:
                 self._metrics.lag.labels(channel.value).set(lag)
-        if self._subscriptions:
-            self._seen("bus")
 
     def _seen(self, source: str) -> None:
         self._metrics.dependency(source, is_up=True)

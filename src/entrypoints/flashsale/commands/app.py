@@ -1,6 +1,7 @@
 """The tree of commands, and what becomes of their failures."""
 
 import asyncio
+import logging
 import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -75,6 +76,10 @@ def build_app() -> App:
 
 def run_command(tokens: Sequence[str]) -> int:
     """Run one command; answer its exit code."""
+    if not logging.getLogger().handlers:
+        # What a driver logs of a failure would stand beside our own line about it, and on the
+        # same stream. A process sets its logs up itself.
+        logging.getLogger().addHandler(logging.NullHandler())
     app = build_app()
     try:
         command, bound, _ = app.parse_args(list(tokens), print_error=False, exit_on_error=False)
