@@ -67,8 +67,9 @@ def docs_routes() -> list[HTTPRouteHandler]:
     files[START] = (_START, "text/javascript")
 
     @get("/docs/{name:str}", include_in_schema=False)
-    async def asset(name: str) -> Response[bytes]:
+    async def asset(request: Req) -> Response[bytes]:
         """Serve a file of the page."""
+        name = request.path_params["name"]
         if name not in files:
             raise ProblemRaised(problem(problems.NOT_FOUND))
         content, media_type = files[name]
