@@ -45,6 +45,11 @@ class Program:
     process: subprocess.Popen[bytes]
     log: Path
 
+    @property
+    def is_worker(self) -> bool:
+        """Say whether it has no door."""
+        return self.name.startswith("worker")
+
     def wait_until_ready(self) -> None:
         """Wait until /readyz says so; the log is in the error when it does not."""
         until = time.monotonic() + START_S_MAX
@@ -79,6 +84,11 @@ class Engine:
     folder: Path
     settings: dict[str, str]
     programs: list[Program] = attrs.field(factory=list)
+
+    @property
+    def doors(self) -> list[str]:
+        """The APIs' addresses."""
+        return [program.url for program in self.programs if not program.is_worker]
 
     @property
     def env(self) -> dict[str, str]:
