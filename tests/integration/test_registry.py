@@ -1,6 +1,7 @@
 """The codec against a real schema registry: registered, looked up, asked, refused, away."""
 
 import json
+import time
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -19,6 +20,7 @@ from flashsale_avro import (
     schema_texts,
 )
 from flashsale_avro.framing import confluent_header, schema_id_of
+from flashsale_avro.schema_registry import REQUEST_S_MAX
 from flashsale_core.errors import Conflict, Corrupt, Unavailable, Why
 from flashsale_core.events import Channel, Message
 from flashsale_core.model import EventId, ItemId, PurchaseId, PurchaseRequest, Source, UserId
@@ -215,6 +217,22 @@ async def test_a_registry_that_goes_away_stops_only_what_is_new(registry: Regist
         # The codec believes for a moment that it is still away; a restarted process does not.
         async with open_codec(config) as another:
             assert await another.decode([later]) == [REQUEST]
+
+
+async def test_a_registry_that_hangs_is_away_when_its_deadline_is_over(registry: Registry) -> None:
+    """A connection that nobody answers holds a batch for two seconds and not for ever."""
+    config = config_of(registry)
+    assert config.registry is not None
+    await register_schemas(config.registry)
+    async with open_codec(config) as codec:
+        registry.freeze()
+        try:
+            begun = time.monotonic()
+            with pytest.raises(Unavailable):
+                await codec.decode([message(confluent_header(77) + WITHOUT_HEADER)])
+            assert time.monotonic() - begun < 2 * REQUEST_S_MAX
+        finally:
+            registry.thaw()
 
 
 async def test_basic_auth_lets_in_and_a_wrong_secret_gives_one_clear_error() -> None:
