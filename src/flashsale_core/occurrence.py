@@ -1,4 +1,4 @@
-"""The follow-up fact of a recorded purchase, with an id that is the same however often it is told."""
+"""The follow-up fact of a recorded purchase, under one id however often it is told."""
 
 from hashlib import sha1
 from uuid import UUID

@@ -15,6 +15,9 @@ from flashsale_sql import SqlDatabase, open_database, upgrade
 from tests.servers import Postgres
 
 TABLES = "sales, orders, outbox, parked_messages"
+PATIENCE_S = 20.0
+"""How long a test waits for another session to reach a lock."""
+POLL_S = 0.01
 
 
 @contextmanager
@@ -69,3 +72,28 @@ async def ask(url: str, sql: str, *arguments: object) -> list[Any]:
 async def plain_connection(url: str) -> Any:
     """Connect past the adapter."""
     return await asyncpg.connect(url.replace("+asyncpg", ""))
+
+
+async def sessions_in_transaction(url: str) -> int:
+    """Count the sessions that hold something open."""
+    [row] = await ask(
+        url,
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
+        "AND state LIKE 'idle in transaction%'",
+    )
+    count: int = row[0]
+    return count
+
+
+async def until_waiting(url: str, sessions: int = 1) -> None:
+    """Return once so many sessions wait for a lock."""
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            [row] = await ask(
+                url,
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
+                "AND wait_event_type = 'Lock'",
+            )
+            if row[0] >= sessions:
+                return
+            await asyncio.sleep(POLL_S)

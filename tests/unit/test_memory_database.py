@@ -1,14 +1,14 @@
 """The memory database keeps the contract of every database."""
 
 import pytest
-from flashsale_memory.clock import SystemClock
-from flashsale_memory.database import MemoryDatabase
 
 from flashsale_core.opening import Database
 from flashsale_core.testing.order_repository import OrderRepositoryContract
 from flashsale_core.testing.outbox import OutboxContract
 from flashsale_core.testing.parked_messages import ParkedMessagesContract
 from flashsale_core.testing.sale_catalogue import SaleCatalogueContract
+from flashsale_memory.clock import SystemClock
+from flashsale_memory.database import MemoryDatabase
 
 
 @pytest.fixture

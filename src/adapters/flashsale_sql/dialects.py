@@ -43,7 +43,8 @@ def _arrays(columns: Sequence[str], rows: Rows) -> Mapping[str, object]:
 
 
 def _document(_columns: Sequence[str], rows: Rows) -> Mapping[str, object]:
-    document = json.dumps(rows, separators=(",", ":"))
+    # Not ASCII alone: an escaped half of a surrogate pair would be stored, and never read again.
+    document = json.dumps(rows, separators=(",", ":"), ensure_ascii=False)
     # SQLite would cut the text there and say nothing; PostgreSQL refuses it by itself.
     if "\\u0000" in document:
         raise Corrupt("unstorable", "a text holds NUL, which a database does not store")

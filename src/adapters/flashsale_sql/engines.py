@@ -60,23 +60,26 @@ async def opened_engines(
     url: str, *, pool_size: int, waits: Waits | None = None
 ) -> AsyncIterator[Engines]:
     """Make engines that connect when they are first used, and close what they opened."""
-    waits = waits or Waits()
-    dialect = dialect_of(url)
-    if dialect is POSTGRESQL:
-        engine = _postgresql(url, pool_size, waits)
-        engines = Engines(dialect=dialect, readers=engine, writers=engine)
-    else:
-        engines = Engines(
-            dialect=dialect,
-            readers=_sqlite(url, pool_size, waits, begin="BEGIN"),
-            # Writers stand in one fair queue here, instead of polling for the file's lock.
-            writers=_sqlite(url, 1, waits, begin="BEGIN IMMEDIATE"),
-        )
+    # The first engine imports its driver, which would hold up an event loop that serves others.
+    engines = await asyncio.to_thread(_engines, url, pool_size, waits or Waits())
     try:
         yield engines
     finally:
         # A cancelled shutdown would else leave connections, and their threads, behind.
         await asyncio.shield(_dispose(engines))
+
+
+def _engines(url: str, pool_size: int, waits: Waits) -> Engines:
+    dialect = dialect_of(url)
+    if dialect is POSTGRESQL:
+        engine = _postgresql(url, pool_size, waits)
+        return Engines(dialect=dialect, readers=engine, writers=engine)
+    return Engines(
+        dialect=dialect,
+        readers=_sqlite(url, pool_size, waits, begin="BEGIN"),
+        # Writers stand in one fair queue here, instead of polling for the file's lock.
+        writers=_sqlite(url, 1, waits, begin="BEGIN IMMEDIATE"),
+    )
 
 
 async def _dispose(engines: Engines) -> None:

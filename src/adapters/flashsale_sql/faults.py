@@ -40,6 +40,7 @@ SQLSTATE_CLASSES: dict[str, Fault] = {
     "0L": Fault.AWAY,  # invalid grantor
     "0P": Fault.AWAY,  # invalid role
     "0Z": Fault.AWAY,  # diagnostics exception
+    "10": Fault.AWAY,  # XQuery
     "20": Fault.AWAY,  # case not found
     "21": Fault.AWAY,  # cardinality violation
     "22": Fault.CONTENT,  # data exception: NUL in a text, a number out of range

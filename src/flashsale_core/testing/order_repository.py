@@ -352,7 +352,7 @@ class OrderRepositoryContract:
     async def test_units_that_the_database_does_not_have_prove_the_gate_wrong(
         self, database: Database, sale: Sale
     ) -> None:
-        """What fits, in the batch's order, is an order; the rest is GATE_DRIFT, and the sale halts."""
+        """What fits, in the batch's order, is an order; the rest is GATE_DRIFT; the sale halts."""
         batch = [
             decision(sale, "p3", quantity=6),
             decision(sale, "p1", quantity=5),

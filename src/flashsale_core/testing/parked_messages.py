@@ -57,7 +57,7 @@ def origins(messages: list[ParkedMessage]) -> list[str]:
 
 
 class ParkedMessagesContract:
-    """A table of what was consumed and is not done: kept as it came, worked off by one at a time."""
+    """A table of what was consumed and is not done: kept as it came, worked off one by one."""
 
     async def park_one(
         self, database: Database, status: ParkedStatus = ParkedStatus.WAITING

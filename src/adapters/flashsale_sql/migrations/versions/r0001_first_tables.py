@@ -95,7 +95,8 @@ def _orders() -> None:
         sa.Column("status", sa.Text, nullable=False),
         sa.Column("reason", sa.Text),
         sa.PrimaryKeyConstraint("sale_id", "purchase_id", name="orders_pkey"),
-        sa.CheckConstraint("quantity >= 1", name="orders_quantity_positive"),
+        # The upper end is PostgreSQL's own; SQLite's INTEGER would take anything.
+        sa.CheckConstraint("quantity BETWEEN 1 AND 2147483647", name="orders_quantity_in_range"),
         sa.CheckConstraint("source IN ('WEB', 'MOBILE', 'API')", name="orders_source_known"),
         sa.CheckConstraint("door IN ('http', 'outside', 'accepted')", name="orders_door_known"),
         sa.CheckConstraint("status IN ('CONFIRMED', 'REJECTED')", name="orders_status_known"),
