@@ -439,7 +439,7 @@ async def test_a_server_without_tls_is_not_talked_to_when_the_url_wants_it(url: 
 
 
 def test_the_url_s_own_parameters_reach_the_driver() -> None:
-    """The two caches of pgbouncer's users as numbers; the rest in the URL that the driver reads whole."""
+    """Two caches as numbers, for pgbouncer; the rest in the URL, which the driver reads whole."""
     arguments = postgresql_arguments(
         "postgresql+asyncpg://a%40b:p%2Fw@h1:5432,h2:5433/shop"
         "?prepared_statement_cache_size=0&statement_cache_size=0"
