@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import attrs
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from flashsale_kafka import KafkaBus, KafkaConfig, ensure_topics, open_kafka_bus
-from flashsale_kafka.wire import CONTENT_TYPE_HEADER, message_of
 
 from flashsale_core.events import Channel, Message
 from flashsale_core.ports import EventBus
 from flashsale_core.testing.plain_codec import PlainCodec
+from flashsale_kafka import KafkaBus, KafkaConfig, ensure_topics, open_kafka_bus
+from flashsale_kafka.wire import CONTENT_TYPE_HEADER, message_of
 
 if TYPE_CHECKING:
     from tests.servers import Kafka

@@ -12,7 +12,6 @@ import attrs
 import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.record.util import calc_crc32c_py
-from flashsale_kafka import consuming, open_kafka_bus
 
 from flashsale_core.events import Channel, Message
 from flashsale_core.testing.event_bus import (
@@ -23,6 +22,7 @@ from flashsale_core.testing.event_bus import (
     take_messages,
 )
 from flashsale_core.testing.plain_codec import PlainCodec
+from flashsale_kafka import consuming, open_kafka_bus
 from tests.integration.kafka_world import PARTITIONS, KafkaWorld, kafka_world
 
 if TYPE_CHECKING:
@@ -58,18 +58,18 @@ async def put_with_spoiled_header(world: KafkaWorld, values: list[bytes], spoile
         for number, value in enumerate(values):
             headers = [("SPOIL", b"x")] if number == spoiled else []
             batch.append(timestamp=None, key=None, value=value, headers=headers)
-        buffer = bytearray(batch._build())  # noqa: SLF001 - no client of ours writes such a thing
+        buffer = bytearray(batch._build())
         at = buffer.index(b"SPOIL")
         buffer[at : at + 5] = b"\xff\xfe\xfd\xfc\xfb"
         buffer[CRC_AT:BATCH_AT] = calc_crc32c_py(bytes(buffer[BATCH_AT:])).to_bytes(4, "big")
-        batch._buffer = buffer  # noqa: SLF001
+        batch._buffer = buffer
         await (await producer.send_batch(batch, world.config.requests, partition=0))
 
 
 async def test_a_record_that_the_driver_cannot_read_stops_nothing_and_nothing_is_skipped(
     world: KafkaWorld,
 ) -> None:
-    """aiokafka fails on a header's name that is not UTF-8, for ever, and on the rest of its batch.
+    """The driver fails for ever on a header that is not UTF-8, and on the rest of its batch.
 
     In place of each comes a message without a body, which the worker parks as a dead letter, with
     the origin by which other tools find the record. Everything before and behind is read.
@@ -115,7 +115,7 @@ async def test_a_transaction_that_was_aborted_asks_for_nothing(world: KafkaWorld
         messages = await take_messages(subscription, 1)
         assert [message.body for message in messages] == [b"meant"]
         async with asyncio.timeout(PATIENCE_S):
-            while await subscription.lag() != 0:
+            while await subscription.lag() != 0:  # noqa: ASYNC110 - the broker tells nobody
                 await asyncio.sleep(0.05)
 
 
@@ -159,9 +159,9 @@ async def test_a_rebalance_waits_for_what_is_in_hand(world: KafkaWorld) -> None:
         held = [await take_delivery(first) for _ in range(PARTITIONS)]
         async with world.bus.subscribe(Channel.ACCEPTED, messages_max=5) as second:
             # The group has noticed the second when the first takes leave of its partitions.
-            lanes = first._lanes  # type: ignore[attr-defined]  # noqa: SLF001
+            lanes = first._lanes  # type: ignore[attr-defined]
             async with asyncio.timeout(PATIENCE_S):
-                while not lanes._is_closing:  # noqa: SLF001
+                while not lanes._is_closing:  # noqa: ASYNC110 - nothing public tells it
                     await asyncio.sleep(0.01)
             for delivery in held:
                 await first.acknowledge(delivery)
@@ -199,7 +199,9 @@ asyncio.run(main(**eval(sys.argv[1])))
 @asynccontextmanager
 async def stuck_worker(world: KafkaWorld) -> AsyncIterator[asyncio.subprocess.Process]:
     """Run it until it is killed."""
-    settings = {field.name: getattr(world.config, field.name) for field in attrs.fields(type(world.config))}
+    settings = {
+        field.name: getattr(world.config, field.name) for field in attrs.fields(type(world.config))
+    }
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", WORKER, repr(settings)),
         stdout=asyncio.subprocess.PIPE,

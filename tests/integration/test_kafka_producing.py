@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 from aiokafka.structs import TopicPartition
-from flashsale_kafka import open_kafka_bus
-from flashsale_kafka.config import KafkaConfig
 
 from flashsale_core.errors import Corrupt, Unavailable, Why
 from flashsale_core.events import Channel
@@ -23,6 +21,8 @@ from flashsale_core.testing.event_bus import (
     take_messages,
 )
 from flashsale_core.testing.plain_codec import PlainCodec
+from flashsale_kafka import open_kafka_bus
+from flashsale_kafka.config import KafkaConfig
 from tests.integration.kafka_world import PARTITIONS, KafkaWorld, config_for, kafka_world
 from tests.servers import running_kafka
 
@@ -42,16 +42,16 @@ def own_kafka() -> Iterator[Kafka]:
 
 def break_sequence(world: KafkaWorld) -> object:
     """Make the broker miss a batch, as after a lost log segment; return the producer."""
-    producer = world.bus._publisher._producer  # noqa: SLF001 - nothing public loses a batch
+    producer = world.bus._publisher._producer
     assert producer is not None
     for partition in range(PARTITIONS):
         place = TopicPartition(world.config.accepted, partition)
-        producer._txn_manager.increment_sequence_number(place, 7)  # noqa: SLF001
+        producer._txn_manager.increment_sequence_number(place, 7)
     return producer
 
 
 async def test_a_producer_that_lost_its_sequence_is_replaced(kafka_server: Kafka) -> None:
-    """aiokafka has no epoch bump: without a new producer every later publish fails too."""
+    """The driver has no epoch bump: without a new producer every later publish fails too."""
     async with kafka_world(kafka_server, publish_deadline_ms=5_000) as world:
         await world.bus.publish([accepted_fact(number) for number in range(PARTITIONS)])
         spent = break_sequence(world)
@@ -60,7 +60,7 @@ async def test_a_producer_that_lost_its_sequence_is_replaced(kafka_server: Kafka
             assert isinstance(outcome, Unavailable)
             assert outcome.may_have_happened
         await world.bus.publish([accepted_fact(number) for number in range(PARTITIONS)])
-        assert world.bus._publisher._producer is not spent  # noqa: SLF001
+        assert world.bus._publisher._producer is not spent
 
 
 async def test_a_frozen_broker_answers_within_the_deadline_and_may_have_it(

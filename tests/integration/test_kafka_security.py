@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
-from flashsale_kafka import KafkaConfig, ensure_topics, open_kafka_bus
-from flashsale_kafka.connecting import connection_options
-from flashsale_kafka.consuming import KafkaSubscription
 
 from flashsale_core.errors import Unavailable, Why
 from flashsale_core.events import Channel
 from flashsale_core.testing.event_bus import accepted_fact, facts_of, take_messages
 from flashsale_core.testing.plain_codec import PlainCodec
+from flashsale_kafka import KafkaConfig, ensure_topics, open_kafka_bus
+from flashsale_kafka.connecting import connection_options
+from flashsale_kafka.consuming import KafkaSubscription
 from tests.integration.kafka_world import config_for
 from tests.servers import running_kafka
 

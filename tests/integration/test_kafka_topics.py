@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import attrs
 import pytest
 from aiokafka.admin import NewTopic
-from flashsale_kafka import KafkaConfig, ensure_topics, open_kafka_bus
-from flashsale_kafka.topics import RETENTION_MS_MIN
 
 from flashsale_core.errors import Conflict, Unavailable, Why
 from flashsale_core.testing.plain_codec import PlainCodec
+from flashsale_kafka import KafkaConfig, ensure_topics, open_kafka_bus
+from flashsale_kafka.topics import RETENTION_MS_MIN
 from tests.integration.kafka_world import PARTITIONS, config_for, kafka_admin
 
 if TYPE_CHECKING:

@@ -2,9 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 
 import pytest
+
 from flashsale_core.errors import Unavailable, Why
 from flashsale_core.events import Channel, Message
 from flashsale_core.ports import EventBus
@@ -61,9 +61,9 @@ class TestMemoryBus(EventBusContract):
     """The contract of every bus."""
 
     @pytest.fixture
-    async def world(self) -> AsyncIterator[MemoryWorld]:
+    async def world(self) -> MemoryWorld:
         """Make an empty bus."""
-        yield MemoryWorld()
+        return MemoryWorld()
 
 
 async def test_publish_returns_only_after_the_worker_acknowledged() -> None:

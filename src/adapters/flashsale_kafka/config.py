@@ -31,7 +31,7 @@ def _bus_url(_: object, attribute: "attrs.Attribute[Any]", value: str) -> None:
         raise ValueError(message)
 
 
-def _one_of(allowed: tuple[str, ...]) -> Any:  # noqa: ANN401 - attrs' validator protocol is untyped
+def _one_of(allowed: tuple[str, ...]) -> Any:
     def check(_: object, attribute: "attrs.Attribute[Any]", value: str) -> None:
         if value not in allowed:
             message = f"{attribute.name} must be one of {', '.join(allowed)}"
@@ -40,7 +40,7 @@ def _one_of(allowed: tuple[str, ...]) -> Any:  # noqa: ANN401 - attrs' validator
     return check
 
 
-def _between(low: int, high: int) -> Any:  # noqa: ANN401 - attrs' validator protocol is untyped
+def _between(low: int, high: int) -> Any:
     def check(_: object, attribute: "attrs.Attribute[Any]", value: int) -> None:
         if not low <= value <= high:
             message = f"{attribute.name} must be from {low} to {high}"
@@ -69,9 +69,7 @@ class KafkaConfig:
     """
 
     url: str = attrs.field(validator=_bus_url, repr=False)
-    security_protocol: str = attrs.field(
-        default="PLAINTEXT", validator=_one_of(SECURITY_PROTOCOLS)
-    )
+    security_protocol: str = attrs.field(default="PLAINTEXT", validator=_one_of(SECURITY_PROTOCOLS))
     sasl_mechanism: str = attrs.field(default="PLAIN", validator=_one_of(SASL_MECHANISMS))
     username: str | None = None
     password: str | None = attrs.field(default=None, repr=False)
@@ -90,9 +88,7 @@ class KafkaConfig:
     """Over any other publish: nobody waits for it but a batch that will be tried again."""
     connect_ms: int = attrs.field(default=5_000, validator=_between(1, WAIT_MS_MAX))
     """Over connecting and over every question to a broker."""
-    session_ms: int = attrs.field(
-        default=10_000, validator=_between(SESSION_MS_MIN, WAIT_MS_MAX)
-    )
+    session_ms: int = attrs.field(default=10_000, validator=_between(SESSION_MS_MIN, WAIT_MS_MAX))
     """How long a worker may be silent before its partitions go to the others."""
 
     def __attrs_post_init__(self) -> None:

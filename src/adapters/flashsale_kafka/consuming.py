@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -15,35 +15,28 @@ from flashsale_core.errors import FlashsaleError
 from flashsale_core.events import Channel
 from flashsale_core.ports import Delivery, Subscription
 from flashsale_kafka.closing import stop_consumer
+from flashsale_kafka.committing import Committer
 from flashsale_kafka.config import KafkaConfig
 from flashsale_kafka.connecting import client_options, knock
-from flashsale_kafka.faults import DRIVER_ERRORS, LOST, translated
+from flashsale_kafka.faults import DRIVER_ERRORS, translated
 from flashsale_kafka.lanes import Lanes
-from flashsale_kafka.wire import message_of, unreadable
+from flashsale_kafka.reading import Reader
+from flashsale_kafka.wire import message_of
 
 FETCH_BYTES_MAX = 16 * 1024 * 1024
 PARTITION_BYTES_MAX = 1_048_576
-"""What one fetch brings of one partition: a worker's memory is bounded by twice this a partition."""
+"""What one fetch brings of one partition; a worker holds at most twice this of each."""
 FETCH_WAIT_MS_MAX = 100
 """A partition that has room again is not asked for before the fetch under way returned."""
 HEARTBEAT_MS = 1_000
 """A member learns of a rebalance by its heartbeat; ten of them fit into a session."""
 REQUEST_MS_OVER_SESSION = 5_000
 """Joining a group waits for all its members for up to a session, and then is answered."""
-POLL_MS = 1_000
-"""How often the poller looks up without news; far below `max_poll_interval_ms`."""
 POLL_INTERVAL_MS_MAX = 300_000
-COMMIT_PAUSE_S = 0.02
-"""At most 50 commits a second; a worker that dies repeats what it did in the last of them."""
-COMMIT_S_MAX = 3.0
 YIELD_S_MAX = 2.0
 """How long a rebalance waits for deliveries in hand, so that their messages do not come twice."""
-SPOILED_PAUSE_S = 0.05
-"""Between looks at what was fetched, while one partition holds a record that cannot be read."""
 BACKOFF_S_MIN = 0.2
 BACKOFF_S_MAX = 5.0
-NOTHING = -1
-"""A partition that does not exist: polling it alone keeps the membership, and brings nothing."""
 
 
 class KafkaSubscription:
@@ -66,12 +59,10 @@ class KafkaSubscription:
         self._may_fetch = asyncio.Event()
         self._has_done = asyncio.Event()
         self._none_held = asyncio.Event()
-        self._is_spoiled = False
-        self._careful: set[TopicPartition] = set()
         self._blocked: frozenset[TopicPartition] = frozenset()
         self._getting: asyncio.Task[None] | None = None
-        self._committing: asyncio.Future[None] | None = None
-        self._offered: dict[TopicPartition, int] = {}
+        self._reader: Reader | None = None
+        self._committer: Committer | None = None
         self._consumer: AIOKafkaConsumer | None = None
         self._has_joined = False
         self._fault: FlashsaleError | None = None
@@ -166,26 +157,25 @@ class KafkaSubscription:
             partition_assignment_strategy=(RoundRobinPartitionAssignor,),
             **client_options(self._config, self._options),
         )
+        reader = self._reader = Reader(consumer, self._topic, self._lanes)
+        committer = self._committer = Committer(consumer, self._lanes, self._has_done)
         consumer.subscribe([self._topic], listener=_Listener(self))
         try:
             await consumer.start()
             self._consumer, self._fault, self._has_joined = consumer, None, True
-            await self._work(consumer)
+            await self._work(consumer, self._poll(reader), committer.always())
         finally:
-            self._consumer = None
+            self._consumer = self._reader = self._committer = None
             self._may_fetch.clear()
             self._lanes.close()
-            await self._commit_last(consumer)
+            await committer.last()
             self._lanes.drop()
             await stop_consumer(consumer)
-            await self._forget_commit()
+            await committer.forget()
 
-    async def _work(self, consumer: AIOKafkaConsumer) -> None:
+    async def _work(self, consumer: AIOKafkaConsumer, *works: Coroutine[Any, Any, None]) -> None:
         """Poll and commit until one of them fails."""
-        tasks: set[asyncio.Future[Any]] = {
-            asyncio.ensure_future(self._poll(consumer)),
-            asyncio.ensure_future(self._commit_always(consumer)),
-        }
+        tasks = {asyncio.ensure_future(work) for work in works}
         # aiokafka's fetching task may die of an unexpected error, and then nothing ever comes.
         fetching = consumer._fetcher.error_future  # noqa: SLF001
         try:
@@ -201,13 +191,12 @@ class KafkaSubscription:
 
     # ── polling ─────────────────────────────────────────────────────────────────────────────────
 
-    async def _poll(self, consumer: AIOKafkaConsumer) -> None:
+    async def _poll(self, reader: Reader) -> None:
         while True:
             await self._may_fetch.wait()
-            for partition in self._lanes.with_room():
-                await self._drain(consumer, partition)
-            self._blocked = frozenset(self._lanes.owned()) - frozenset(self._lanes.with_room())
-            self._getting = asyncio.ensure_future(self._await_news(consumer))
+            # A task of its own, so that a rebalance or new room can cut its waiting short. No
+            # `getmany` may begin before a rebalance and end after it.
+            self._getting = asyncio.ensure_future(self._get(reader))
             try:
                 await asyncio.wait([self._getting])
             finally:
@@ -215,125 +204,24 @@ class KafkaSubscription:
             if not self._getting.cancelled():
                 self._getting.result()
 
-    async def _await_news(self, consumer: AIOKafkaConsumer) -> None:
-        """Wait for a record of a partition with room; a rebalance or new room cuts it short.
-
-        One record only, because an error would lose what was drained before it from others.
-        """
-        if self._is_spoiled or self._careful:
-            # An error here would not say whose it is; draining one partition does.
-            await asyncio.sleep(SPOILED_PAUSE_S)
-            return
-        wanted = self._lanes.with_room() or [TopicPartition(self._topic, NOTHING)]
-        try:
-            found = await consumer.getmany(*wanted, timeout_ms=POLL_MS, max_records=1)
-        except ValueError:
-            self._is_spoiled = True
-        else:
-            self._take_in(found)
-
-    async def _drain(self, consumer: AIOKafkaConsumer, partition: TopicPartition) -> None:
-        """Take all that was fetched of one partition; does not wait for more."""
-        if partition in self._careful:
-            await self._drain_carefully(consumer, partition)
-            return
-        try:
-            found = await consumer.getmany(partition, timeout_ms=0)
-        except ValueError:
-            # Nothing of the batch came; it is fetched again, and taken one by one.
-            self._careful.add(partition)
-            self._is_spoiled = False
-            consumer.seek(partition, await consumer.position(partition))
-        else:
-            self._take_in(found)
-
-    async def _drain_carefully(self, consumer: AIOKafkaConsumer, partition: TopicPartition) -> None:
-        """Take record by record, up to one that the driver cannot read, and step over it.
-
-        aiokafka fails on a header's name that is not UTF-8, again and again, and cannot read what
-        its producer put behind it into the same batch. For each of these a stand-in without a body
-        is delivered, and will be parked; the next batch is read as ever.
-        """
-        has_found = False
-        while self._may_fetch.is_set():
-            try:
-                found = await consumer.getmany(partition, timeout_ms=0, max_records=1)
-            except ValueError as fault:
-                offset = await consumer.position(partition)
-                stand_in = unreadable(partition.topic, partition.partition, offset, fault)
-                self._take_in({partition: [stand_in]})
-                consumer.seek(partition, offset + 1)
-                return
-            self._take_in(found)
-            if not found:
-                break
-            has_found = True
-            await asyncio.sleep(0)
-        if has_found:
-            self._careful.discard(partition)
-
-    def _take_in(self, found: dict[TopicPartition, Sequence[Any]]) -> None:
-        # Between aiokafka's handing out and this line nothing is awaited, so no rebalance can
-        # come between and put an old record into a new lane.
+    async def _get(self, reader: Reader) -> None:
+        found = await reader.drain(self._lanes.with_room())
+        if not found:
+            wanted = self._lanes.with_room()
+            self._blocked = frozenset(self._lanes.owned()) - frozenset(wanted)
+            found = await reader.await_news(wanted)
+        self._blocked = frozenset()
         if found:
-            self._lanes.add(found)
             self._news.set()
 
     def _wake(self) -> None:
-        """A delivery ended or was taken: more may be handed out, and more may be fetched."""
+        """Hand out and fetch on: a delivery ended, or was taken."""
         self._news.set()
         if not self._lanes.has_held():
             self._none_held.set()
         if self._getting is not None and self._blocked.intersection(self._lanes.with_room()):
+            self._blocked = frozenset()
             self._getting.cancel()
-
-    # ── committing ──────────────────────────────────────────────────────────────────────────────
-
-    async def _commit_always(self, consumer: AIOKafkaConsumer) -> None:
-        while True:
-            await self._has_done.wait()
-            self._has_done.clear()
-            while not await self._commit(consumer):
-                pass
-            await asyncio.sleep(COMMIT_PAUSE_S)
-
-    async def _commit(self, consumer: AIOKafkaConsumer) -> bool:
-        """Tell the broker how far all is done; False when it is still trying after a while.
-
-        aiokafka tries until it succeeds, and a cancel in the middle would leave an exception
-        behind that nobody reads: so an attempt goes on by itself, and the next waits for it.
-        """
-        if self._committing is None:
-            offsets = self._lanes.uncommitted()
-            if not offsets:
-                return True
-            self._offered = offsets
-            self._committing = asyncio.ensure_future(consumer.commit(offsets))
-        await asyncio.wait([self._committing], timeout=COMMIT_S_MAX)
-        if not self._committing.done():
-            return False
-        done, self._committing = self._committing, None
-        try:
-            done.result()
-        except LOST:
-            # The partitions are others' by now; the rebalance that says so is under way.
-            return True
-        self._lanes.committed(self._offered)
-        return True
-
-    async def _commit_last(self, consumer: AIOKafkaConsumer) -> None:
-        """Commit what was acknowledged since, and wait for it so long and no longer."""
-        with suppress(*DRIVER_ERRORS):
-            # What is not committed comes again to whoever is next; every effect is idempotent.
-            if self._committing is None or await self._commit(consumer):
-                await self._commit(consumer)
-
-    async def _forget_commit(self) -> None:
-        """End an attempt that the consumer's end left without a broker."""
-        if self._committing is not None:
-            self._committing.cancel()
-            await asyncio.wait([self._committing])
-            self._committing = None
 
     # ── rebalancing ─────────────────────────────────────────────────────────────────────────────
 
@@ -348,14 +236,14 @@ class KafkaSubscription:
             with suppress(TimeoutError):
                 async with asyncio.timeout(YIELD_S_MAX):
                     await self._none_held.wait()
-        if self._consumer is not None:
-            await self._commit_last(self._consumer)
+        if self._committer is not None:
+            await self._committer.last()
         self._lanes.drop()
 
     async def assigned(self, partitions: Sequence[TopicPartition]) -> None:
         """Begin anew with the partitions that are ours now."""
-        self._careful.clear()
-        self._is_spoiled = False
+        if self._reader is not None:
+            self._reader.begin_anew()
         self._lanes.own(partitions)
         self._may_fetch.set()
 

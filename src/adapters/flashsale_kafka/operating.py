@@ -98,17 +98,17 @@ class KafkaOperator:
         if not faults:
             said = f"{len(self._config.topics)} topics, kept and replicated as they must be"
             return [reached, Finding(name="kafka topics", said=said)]
-        return [reached, *(_topic(fault) for fault in faults)]
+        missing = [fault for fault in faults if fault.endswith("is missing")]
+        others = [wrong("kafka topics", fault, ALTER) for fault in faults if fault not in missing]
+        if missing:
+            others.insert(0, wrong("kafka topics", "; ".join(missing), ENSURE))
+        return [reached, *others]
 
 
 def _members(described: Any) -> int:
     """Count a group's members in the answer about it."""
     *_, group = described.to_object()["groups"]
     return len(group["members"])
-
-
-def _topic(fault: str) -> Finding:
-    return wrong("kafka topics", fault, ENSURE if fault.endswith("is missing") else ALTER)
 
 
 def _away(away: Unavailable) -> Finding:

@@ -86,7 +86,9 @@ async def topology_faults(config: KafkaConfig) -> list[str]:
     async with _admin(config) as admin:
         wanted = await _wanted_shape(admin, config)
         found = await _found_shapes(admin, config)
-    missing = [f"topic {topic} is missing" for topic in config.topics.values() if topic not in found]
+    missing = [
+        f"topic {topic} is missing" for topic in config.topics.values() if topic not in found
+    ]
     return missing + differences(found, wanted)
 
 
@@ -130,14 +132,12 @@ async def _wanted_shape(admin: AIOKafkaAdminClient, config: KafkaConfig) -> Topi
 async def _all_shapes(admin: AIOKafkaAdminClient, config: KafkaConfig) -> dict[str, TopicShape]:
     """Wait until every topic is known: a broker hears of a new one a moment after its making."""
     async with asyncio.timeout(config.connect_ms / 1_000):
-        while len(found := await _found_shapes(admin, config)) < len(config.topics):
+        while len(found := await _found_shapes(admin, config)) < len(config.topics):  # noqa: ASYNC110 - brokers tell nobody
             await asyncio.sleep(SETTLE_S)
     return found
 
 
-async def _found_shapes(
-    admin: AIOKafkaAdminClient, config: KafkaConfig
-) -> dict[str, TopicShape]:
+async def _found_shapes(admin: AIOKafkaAdminClient, config: KafkaConfig) -> dict[str, TopicShape]:
     shapes: dict[str, TopicShape] = {}
     for topic in await admin.describe_topics(list(config.topics.values())):
         error = kafka.for_code(topic["error_code"])
@@ -162,9 +162,7 @@ async def _found_shapes(
 async def _settings(admin: AIOKafkaAdminClient, topic: str) -> dict[str, str]:
     """Read a topic's settings; nothing where the user may not read them, as in managed clouds."""
     names = ["cleanup.policy", "retention.ms", "min.insync.replicas"]
-    resource = ConfigResource(
-        ConfigResourceType.TOPIC, topic, configs=dict.fromkeys(names)
-    )
+    resource = ConfigResource(ConfigResourceType.TOPIC, topic, configs=dict.fromkeys(names))
     (response,) = await admin.describe_configs([resource])
     settings: dict[str, str] = {}
     for error_code, _message, _type, _name, entries in response.resources:

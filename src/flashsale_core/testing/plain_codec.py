@@ -25,7 +25,7 @@ class PlainCodec:
     """Write the attrs fields as they are, with the fact's class name beside them."""
 
     def encode(self, fact: PurchaseRequest | PurchasesAccepted | Barrier | OrderEvent) -> Encoded:
-        """Write one JSON object; its name travels as a header too, so headers are seen to arrive."""
+        """Write one JSON object; its name is a header too, so that headers are seen to arrive."""
         name = type(fact).__name__
         body = json.dumps({"fact": name, **attrs.asdict(fact)}).encode()
         return Encoded(body=body, content_type=CONTENT_TYPE, headers=(("ce_type", name.encode()),))
