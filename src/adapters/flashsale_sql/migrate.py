@@ -5,8 +5,6 @@ import io
 import threading
 from importlib.resources import as_file, files
 
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import Connection, inspect, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -47,6 +45,10 @@ async def _upgrade(url: str) -> None:
 
 
 def _run_steps(connection: Connection) -> None:
+    # Here and not above: a start that finds its tables current need not wait for the import.
+    from alembic import command  # noqa: PLC0415 - see above
+    from alembic.config import Config  # noqa: PLC0415 - see above
+
     with _one_at_a_time, as_file(files("flashsale_sql") / "migrations") as folder:
         config = Config(attributes={"connection": connection})
         config.set_main_option("script_location", str(folder))
@@ -55,6 +57,9 @@ def _run_steps(connection: Connection) -> None:
 
 def upgrade_sql(url: str) -> str:
     """Write out the SQL that makes the tables from nothing, for whoever must read it first."""
+    from alembic import command  # noqa: PLC0415 - as above
+    from alembic.config import Config  # noqa: PLC0415 - as above
+
     written = io.StringIO()
     with _one_at_a_time, as_file(files("flashsale_sql") / "migrations") as folder:
         config = Config(attributes={"dialect": dialect_of(url).name}, output_buffer=written)

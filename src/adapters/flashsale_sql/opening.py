@@ -10,7 +10,7 @@ from sqlalchemy.engine import make_url
 from flashsale_core.opening import DatabaseOptions, OpenDatabase
 from flashsale_sql.database import SqlDatabase
 from flashsale_sql.database import open_database as open_sql_database
-from flashsale_sql.migrate import upgrade
+from flashsale_sql.migrate import HEAD, current_revision, upgrade
 
 _SQLITE_READERS = 4
 """A file has one writer; a few readers beside it keep its page cache small."""
@@ -29,7 +29,8 @@ async def open_file_database(url: str, options: DatabaseOptions) -> AsyncIterato
     path = make_url(url).database
     if path and path != ":memory:":
         await asyncio.to_thread(Path(path).parent.mkdir, parents=True, exist_ok=True)
-        await upgrade(url)
+        if await current_revision(url) != HEAD:
+            await upgrade(url)
     pool_size = min(options.pool_size, _SQLITE_READERS)
     async with open_sql_database(url, pool_size=pool_size) as database:
         yield database

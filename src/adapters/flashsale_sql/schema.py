@@ -189,6 +189,7 @@ parked_messages = Table(
     Column("key", LargeBinary),
     Column("headers", JSON, nullable=False),
     _maybe_text("content_type"),
+    _maybe_time("written_at"),
     _text("status"),
     _text("reason"),
     _text("detail"),

@@ -33,6 +33,7 @@ def parked(
             content_type="avro/binary",
             origin=origin,
             partition=3,
+            written_at_ms=1_700_000_000_001,
         ),
         status=status,
         reason="not-armed",

@@ -140,6 +140,7 @@ def _parked_messages() -> None:
         sa.Column("key", sa.LargeBinary),
         sa.Column("headers", sa.JSON, nullable=False, comment="pairs of name and base64 value"),
         sa.Column("content_type", sa.Text),
+        sa.Column("written_at", _TIME, comment="when the broker says it was written"),
         sa.Column("status", sa.Text, nullable=False),
         sa.Column("reason", sa.Text, nullable=False),
         sa.Column("detail", sa.Text, nullable=False),
