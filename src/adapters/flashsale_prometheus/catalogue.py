@@ -160,8 +160,8 @@ PAGE = """\
 # Metrics
 
 API and worker each serve `/metrics` in Prometheus' text format. Counters begin at 0 with the
-process; gauges are read every few seconds, and `flashsale_sampled_timestamp_seconds`
-says how old they are. A gauge that cannot be read vanishes, or is NaN: it never shows an old number.
+process; gauges are read every few seconds, and `flashsale_sampled_timestamp_seconds` says how old
+they are. A gauge that cannot be read vanishes, or is NaN: it never shows an old number.
 
 {table}
 This page is written by `python -m flashsale_prometheus`.
