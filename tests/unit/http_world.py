@@ -33,11 +33,14 @@ class Listener(Witness):
         self.answers.append((outcome, purchase_id))
 
 
+_READY = Readiness(ready=True, dependencies=(Dependency(name="gate", ok=True),))
+
+
 @attrs.define
 class SetReadiness:
     """Readiness as a test sets it."""
 
-    report: Readiness = Readiness(ready=True, dependencies=(Dependency(name="gate", ok=True),))
+    report: Readiness = _READY
 
     async def check(self) -> Readiness:
         """Report it."""

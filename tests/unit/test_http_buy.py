@@ -20,7 +20,11 @@ async def test_flashgrids_calls_work_verbatim() -> None:
     shop = Shop()
     async with shop.world.worker():
         made = await shop.ask("POST", "/purchase/init?productId=1&stock=1000")
-        assert (made.status, made.json["stock"], made.json["gate"]["available"]) == (200, 1000, 1000)
+        assert (made.status, made.json["stock"], made.json["gate"]["available"]) == (
+            200,
+            1000,
+            1000,
+        )
         bought = await shop.buy(b'{"userId":101,"productId":1}')
         assert (bought.status, bought.json["status"]) == (200, "ACCEPTED")
         for _ in range(999):
