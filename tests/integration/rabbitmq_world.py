@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import aio_pika
 import attrs
-from aio_pika.abc import AbstractChannel, AbstractConnection
+from aio_pika.abc import AbstractChannel
 from pamqp.commands import Basic
 
 from flashsale_core.events import Channel, Message
@@ -117,9 +117,9 @@ class RabbitMQWorld:
             Channel.DEAD_LETTERS: config.dead_letters,
         }[channel]
 
-    async def connection(self) -> AbstractConnection:
-        """Connect as another program."""
-        return await self.stack.enter_async_context(await aio_pika.connect(self.config.url))
+    async def ensure(self) -> None:
+        """Make what is missing, as `topics ensure` does."""
+        await ensure_topology(self.config)
 
     @asynccontextmanager
     async def foreign_channel(self) -> AsyncIterator[AbstractChannel]:

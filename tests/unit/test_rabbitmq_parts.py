@@ -124,8 +124,8 @@ def test_a_mapped_error_is_unavailable_says_why_and_keeps_its_cause(
 
 async def test_a_cancellation_that_nobody_asked_for_is_a_lost_connection() -> None:
     """The driver cancels the callers of a channel that closed; their tasks must live on."""
-    with pytest.raises(Unavailable, match="lost"), faults.translated("doing"):
-        raise asyncio.CancelledError
+    with pytest.raises(Unavailable, match="lost"):
+        raise_in_translation(asyncio.CancelledError())
 
 
 async def test_a_real_cancellation_passes() -> None:
@@ -171,14 +171,14 @@ def test_a_queue_that_failed_comes_last_for_a_while() -> None:
 async def test_a_letter_may_be_stored_from_when_it_left_until_it_is_returned() -> None:
     """An unroutable message is nowhere; a refused one and a silent one may be somewhere."""
     letter = Letter(routes=("q",), body=b"", content_type=None, headers={})
-    assert not letter.may_be_stored
+    states = [letter.may_be_stored]
     letter.confirmation = asyncio.get_running_loop().create_future()
-    assert letter.may_be_stored
-    returned = PublishError.__new__(PublishError)
-    letter.confirmation.set_exception(returned)
-    assert not letter.may_be_stored
+    states.append(letter.may_be_stored)
+    letter.confirmation.set_exception(PublishError.__new__(PublishError))
+    states.append(letter.may_be_stored)
     letter.was_refused = True
-    assert letter.may_be_stored
+    states.append(letter.may_be_stored)
+    assert states == [False, True, False, True]
 
 
 # ── wire ────────────────────────────────────────────────────────────────────────────────────────
@@ -369,8 +369,7 @@ SHAPE = QueueShape(name="q", arguments={"x-queue-type": "quorum", "x-delivery-li
     [
         (
             "x-delivery-limit",
-            "received the value '1000' of type 'signedint' but current is the value '5' of type "
-            "'signedint'",
+            "received the value '1000' of type 'long' but current is the value '5' of type 'long'",
             {"x-queue-type": "quorum", "x-delivery-limit": 5},
         ),
         (
