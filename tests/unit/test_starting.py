@@ -86,4 +86,6 @@ async def test_a_start_does_not_wait_for_what_never_will_fit() -> None:
         await asyncio.Event().wait()
 
     with pytest.raises(StartFailed, match="is classic, must be quorum"):
-        await asyncio.wait_for(wait_until_answering({"bus": other_shape, "database": silent}, 600), 5)
+        await asyncio.wait_for(
+            wait_until_answering({"bus": other_shape, "database": silent}, 600), 5
+        )

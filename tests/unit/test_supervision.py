@@ -2,13 +2,22 @@
 
 import asyncio
 import itertools
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from flashsale.supervision import FAILURES_MAX, Backoff, LoopBroken, Loops, Step, pause
 from flashsale_core.errors import StaleEpoch, Unavailable, Why
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    """Keep log lines in memory: unconfigured, each traceback is drawn for a second."""
+    with capture_logs():
+        yield
 
 
 def _loops(stopping: asyncio.Event, **steps: Step) -> Loops:

@@ -64,16 +64,18 @@ class MountedApp:
 
     @asynccontextmanager
     async def _opened_both(self) -> AsyncIterator[ASGIApp]:
-        async with opened(Embedded, self._settings, may_install=True) as container:
-            async with going(container):
-                yield container.http_app()
+        async with (
+            opened(Embedded, self._settings, may_install=True) as container,
+            going(container),
+        ):
+            yield container.http_app()
 
     @asynccontextmanager
     async def _opened_door(self) -> AsyncIterator[ASGIApp]:
-        async with opened(HttpApi, self._settings, may_install=False) as container:
-            async with batching(container):
-                await begin(container)
-                async with looping(container):
-                    yield container.http_app()
-
-
+        async with (
+            opened(HttpApi, self._settings, may_install=False) as container,
+            batching(container),
+        ):
+            await begin(container)
+            async with looping(container):
+                yield container.http_app()
