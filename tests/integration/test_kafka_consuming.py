@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 CRC_AT = 17
 """Where a record batch keeps the checksum of all that follows it."""
 BATCH_AT = 21
+POLL_INTERVAL_MS = 2_000
+"""Short, so that a test outlasts it."""
 
 
 @pytest.fixture
@@ -134,13 +136,12 @@ async def test_a_delivery_in_hand_for_long_keeps_its_partition_and_its_neighbour
     world: KafkaWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A worker that waits for its database is polled for: it is not thrown out of the group."""
-    poll_interval_s = 2.0
-    monkeypatch.setattr(consuming, "POLL_INTERVAL_MS_MAX", int(poll_interval_s * 1_000))
+    monkeypatch.setattr(consuming, "POLL_INTERVAL_MS_MAX", POLL_INTERVAL_MS)
     await world.bus.publish([accepted_fact(number) for number in range(PARTITIONS)])
     async with world.bus.subscribe(Channel.ACCEPTED, messages_max=1) as subscription:
         held = await take_delivery(subscription)
         neighbours = await take_messages(subscription, PARTITIONS - 1)
-        await asyncio.sleep(2 * poll_interval_s)
+        await asyncio.sleep(2 * POLL_INTERVAL_MS / 1_000)
         await world.bus.publish([accepted_fact(number) for number in range(PARTITIONS)])
         neighbours += await take_messages(subscription, PARTITIONS - 1)
         assert held.partition not in {message.partition for message in neighbours}
@@ -148,6 +149,22 @@ async def test_a_delivery_in_hand_for_long_keeps_its_partition_and_its_neighbour
         next_one = await take_delivery(subscription)
         assert next_one.partition == held.partition
         assert next_one.messages[0].origin.endswith(":1")
+
+
+async def test_a_worker_whose_hands_and_lanes_are_full_stays_a_member(
+    kafka_server: Kafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With nothing to ask for it asks for nothing, and the group sees that it lives."""
+    monkeypatch.setattr(consuming, "POLL_INTERVAL_MS_MAX", POLL_INTERVAL_MS)
+    async with kafka_world(kafka_server, partitions=1) as world:
+        for body in (b"in hand", b"in the lane", b"behind"):
+            await world.put(Channel.REQUESTS, body)
+        async with world.bus.subscribe(Channel.REQUESTS, messages_max=1) as subscription:
+            held = await take_delivery(subscription)
+            await asyncio.sleep(2 * POLL_INTERVAL_MS / 1_000)
+            await subscription.acknowledge(held)
+            messages = await take_messages(subscription, 2)
+    assert [message.body for message in messages] == [b"in the lane", b"behind"]
 
 
 async def test_a_rebalance_waits_for_what_is_in_hand(world: KafkaWorld) -> None:

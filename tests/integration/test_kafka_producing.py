@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 from aiokafka.structs import TopicPartition
 
 from flashsale_core.errors import Corrupt, Unavailable, Why
-from flashsale_core.events import Channel
+from flashsale_core.events import Barrier, Channel
 from flashsale_core.testing.event_bus import (
     OVERRUN_S,
     PATIENCE_S,
     accepted_fact,
     order_fact,
     publish_until_confirmed,
-    take_messages,
+    take_delivery,
 )
 from flashsale_core.testing.plain_codec import PlainCodec
-from flashsale_kafka import open_kafka_bus
+from flashsale_kafka import open_kafka_bus, producing
 from flashsale_kafka.config import KafkaConfig
-from tests.integration.kafka_world import PARTITIONS, KafkaWorld, config_for, kafka_world
+from tests.integration.kafka_world import (
+    PARTITIONS,
+    KafkaWorld,
+    config_for,
+    kafka_admin,
+    kafka_world,
+)
 from tests.servers import running_kafka
 
 if TYPE_CHECKING:
@@ -81,19 +89,58 @@ async def test_a_frozen_broker_answers_within_the_deadline_and_may_have_it(
         await publish_until_confirmed(world.bus, accepted_fact(3))
 
 
-async def test_closing_does_not_wait_for_a_frozen_broker_and_leaves_no_task(
-    own_kafka: Kafka,
+async def test_a_producer_that_confirms_nothing_for_long_is_replaced(
+    own_kafka: Kafka, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A shutdown is bounded, with a publish under way and a subscription open."""
+    """A new one asks the configured brokers again; the old one goes without a trace."""
+    monkeypatch.setattr(producing, "RENEW_AFTER_S", 0.0)
     async with kafka_world(own_kafka) as world:
-        bus = await world.another()
+        await world.bus.publish([accepted_fact(1)])
+        spent = world.bus._publisher._producer  # nothing public names it
+        own_kafka.freeze()
+        try:
+            with pytest.raises(Unavailable):
+                await world.bus.publish([accepted_fact(2)])
+        finally:
+            own_kafka.thaw()
+        await publish_until_confirmed(world.bus, accepted_fact(3))
+        assert world.bus._publisher._producer is not spent
+
+
+async def test_a_barrier_reaches_a_partition_that_was_added_a_moment_ago(
+    kafka_server: Kafka,
+) -> None:
+    """Else the rebuild would take its promises for drained."""
+    marker = Barrier(rebuild_id="r-1", epochs=())
+    async with kafka_world(kafka_server) as world:
+        async with kafka_admin(kafka_server.plaintext_bootstrap) as admin:
+            grown = NewPartitions(PARTITIONS + 1)
+            await admin.create_partitions({world.config.accepted: grown})
+            async with asyncio.timeout(PATIENCE_S):
+                while await known_partitions(admin, world.config.accepted) <= PARTITIONS:  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)
+        assert await world.bus.barrier(marker) == PARTITIONS + 1
+
+
+async def known_partitions(admin: AIOKafkaAdminClient, topic: str) -> int:
+    """Count the partitions that the broker tells of."""
+    (described,) = await admin.describe_topics([topic])
+    return len(described["partitions"])
+
+
+async def test_closing_does_not_wait_for_a_frozen_broker_and_leaves_nothing_behind(
+    own_kafka: Kafka, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A shutdown is bounded, with a publish and a commit under way; no task, no forgotten error."""
+    async with kafka_world(own_kafka) as world:
         tasks_before = asyncio.all_tasks()
         second = open_kafka_bus(world.config, PlainCodec())
         bus = await second.__aenter__()
         await bus.publish([accepted_fact(1)])
         async with bus.subscribe(Channel.ACCEPTED, messages_max=1) as subscription:
-            await take_messages(subscription, 1)
+            held = await take_delivery(subscription)
             own_kafka.freeze()
+            await subscription.acknowledge(held)
             try:
                 with pytest.raises(Unavailable):
                     await bus.publish([accepted_fact(2)])
@@ -105,6 +152,8 @@ async def test_closing_does_not_wait_for_a_frozen_broker_and_leaves_no_task(
                 assert time.monotonic() - began < PATIENCE_S / 2
                 left = asyncio.all_tasks() - tasks_before
                 assert [task.get_coro() for task in left] == []
+                gc.collect()
+                assert [record for record in caplog.records if record.name == "asyncio"] == []
             finally:
                 own_kafka.thaw()
 

@@ -25,13 +25,17 @@ Headers = tuple[tuple[str, bytes], ...]
 
 def message_of(record: ConsumerRecord, channel: Channel) -> Message:
     """Turn a record into a message; a header without a value becomes an empty one."""
-    headers: Headers = tuple((name, value or b"") for name, value in record.headers)
+    found: tuple[tuple[str, bytes | None], ...] = record.headers
+    content_type = None
+    for name, value in found:
+        if value is not None and content_type is None and name.lower() == CONTENT_TYPE_HEADER:
+            content_type = value.decode("utf-8", "replace")
     return Message(
         channel=channel,
         body=record.value,
         key=record.key,
-        headers=headers,
-        content_type=_content_type(headers),
+        headers=tuple((name, value or b"") for name, value in found),
+        content_type=content_type,
         origin=f"{record.topic}:{record.partition}:{record.offset}",
         partition=record.partition,
         written_at_ms=record.timestamp if record.timestamp >= 0 else None,
@@ -99,10 +103,3 @@ def place_of(origin: str) -> tuple[str, int, int] | None:
     except (ValueError, struct.error):
         return None
     return topic, partition, offset
-
-
-def _content_type(headers: Headers) -> str | None:
-    for name, value in headers:
-        if name.lower() == CONTENT_TYPE_HEADER:
-            return value.decode("utf-8", "replace")
-    return None
