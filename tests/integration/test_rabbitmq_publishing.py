@@ -22,7 +22,7 @@ from flashsale_core.testing.event_bus import (
     take_messages,
 )
 from flashsale_core.testing.plain_codec import PlainCodec
-from flashsale_rabbitmq import RabbitMQBus, open_rabbitmq_bus
+from flashsale_rabbitmq import RabbitMQBus, open_rabbitmq_bus, publisher
 from flashsale_rabbitmq.publisher import WINDOW_LETTERS
 from flashsale_rabbitmq.wire import PURCHASE_HEADER
 from tests.integration.rabbitmq_world import RabbitMQWorld, own_config, rabbitmq_world
@@ -229,6 +229,66 @@ async def test_closing_the_bus_ends_a_publish_as_unavailable(
             own_server.thaw()
         await closing
         assert raised.value.may_have_happened
+
+
+async def test_a_channel_that_answers_nothing_is_given_up(
+    own_server: RabbitMQ, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is never answered must not be remembered without end."""
+    monkeypatch.setattr(publisher, "UNCONFIRMED_MAX", 3)
+    async with rabbitmq_world(own_server) as world:
+        hasty = attrs.evolve(world.config, accepted_deadline_ms=300)
+        async with open_rabbitmq_bus(hasty, PlainCodec()) as bus:
+            await bus.publish([accepted_fact(0)])
+            silent = bus._publisher._channel
+            assert silent is not None
+            own_server.freeze()
+            try:
+                for number in range(1, 6):
+                    with pytest.raises(Unavailable):
+                        await bus.publish([accepted_fact(number)])
+            finally:
+                own_server.thaw()
+            assert len(silent.confirmations) <= 3
+            await publish_until_confirmed(bus, accepted_fact(6))
+            assert bus._publisher._channel is not silent
+
+
+async def test_a_connection_that_takes_longer_than_a_deadline_is_there_for_the_next_publish(
+    world: RabbitMQWorld,
+) -> None:
+    """Callers give up one by one; the attempt that they share goes on."""
+    async with slow_to_connect(world.server, delay_s=0.6) as port:
+        url = f"amqp://guest:guest@127.0.0.1:{port}/"
+        hasty = attrs.evolve(world.config, url=url, accepted_deadline_ms=300)
+        async with open_rabbitmq_bus(hasty, PlainCodec()) as bus:
+            with pytest.raises(Unavailable) as raised:
+                await bus.publish([accepted_fact(1)])
+            assert not raised.value.may_have_happened
+            await publish_until_confirmed(bus, accepted_fact(2))
+
+
+@asynccontextmanager
+async def slow_to_connect(server: RabbitMQ, delay_s: float) -> AsyncIterator[int]:
+    """Stand before the broker and let each connection wait."""
+    pumps: list[asyncio.Task[None]] = []
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65_536):
+            writer.write(data)
+        writer.close()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(delay_s)
+        inner_reader, inner_writer = await asyncio.open_connection(server.host, server.port)
+        pumps.append(asyncio.ensure_future(pump(reader, inner_writer)))
+        pumps.append(asyncio.ensure_future(pump(inner_reader, writer)))
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as listener:
+        yield listener.sockets[0].getsockname()[1]
+        for task in pumps:
+            task.cancel()
+        await asyncio.gather(*pumps, return_exceptions=True)
 
 
 async def delete(world: RabbitMQWorld, queue: str) -> None:

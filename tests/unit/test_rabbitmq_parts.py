@@ -7,11 +7,12 @@ import importlib
 import struct
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 import pamqp.frame
 import pytest
 from aio_pika.exceptions import DeliveryError, PublishError
+from aiormq.channel import Channel as ConfirmingChannel
 from hypothesis import given
 from hypothesis import strategies as st
 from pamqp.commands import Basic
@@ -28,7 +29,7 @@ from flashsale_core.events import (
 )
 from flashsale_core.model import PurchaseId
 from flashsale_rabbitmq import RabbitMQConfig, faults
-from flashsale_rabbitmq.confirming import Letter
+from flashsale_rabbitmq.confirming import Letter, publish
 from flashsale_rabbitmq.envelope import UNREADABLE, EnvelopeReader, header_bytes, read_envelope
 from flashsale_rabbitmq.publisher import REST_S, Turns
 from flashsale_rabbitmq.topology import QueueShape, as_found, wanted_queues, without_unseen
@@ -179,6 +180,40 @@ async def test_a_letter_may_be_stored_from_when_it_left_until_it_is_returned() -
     letter.was_refused = True
     states.append(letter.may_be_stored)
     assert states == [False, True, False, True]
+
+
+class NumberedChannel:
+    """The book-keeping of the driver's channel, with a line that is full."""
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.number = 1
+        self.max_content_size = 1_000
+        self.delivery_tag = 7
+        self.confirmations: dict[int, asyncio.Future[object]] = {}
+        self.message_id_delivery_tag: dict[str, int] = {}
+        self.write_queue: asyncio.Queue[object] = asyncio.Queue(maxsize=1)
+        self.write_queue.put_nowait("what the socket does not take")
+
+    def create_future(self) -> asyncio.Future[object]:
+        """Make a future, as the driver does."""
+        return asyncio.get_running_loop().create_future()
+
+
+async def test_a_publish_cancelled_before_it_left_leaves_the_numbering_whole() -> None:
+    """The broker counts what it got; one number too many and every later confirm is another's."""
+    channel = NumberedChannel()
+    letters = [Letter(routes=("q",), body=b"x", content_type=None, headers={}) for _ in range(2)]
+    numbered = [(letter, f"id-{place}") for place, letter in enumerate(letters)]
+    task = asyncio.ensure_future(publish(cast("ConfirmingChannel", channel), "ex", numbered))
+    await asyncio.sleep(0)
+    assert channel.delivery_tag == 9
+    task.cancel()
+    await asyncio.wait([task])
+    assert channel.delivery_tag == 7
+    assert not channel.confirmations
+    assert not channel.message_id_delivery_tag
+    assert not any(letter.may_be_stored for letter in letters)
 
 
 # ── wire ────────────────────────────────────────────────────────────────────────────────────────
