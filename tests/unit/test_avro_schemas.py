@@ -238,6 +238,17 @@ def nested(kind: str, inner: str, levels: int) -> Any:
     return made
 
 
+def chain(links: int) -> dict[str, Any]:
+    """Make fields of which each holds the one before: shallow to look at, deep to read."""
+    kind: Any = "int"
+    fields = {}
+    for link in range(links):
+        inner = [{"name": "x", "type": kind}]
+        fields[f"f{link}"] = {"type": "record", "name": f"C{link}", "fields": inner}
+        kind = f"C{link}"
+    return fields
+
+
 def wide(count: int) -> dict[str, Any]:
     """Make a record of many values without bytes, and one byte so that it may be repeated."""
     fields = [{"name": f"n{n}", "type": "null"} for n in range(count)]
@@ -262,6 +273,7 @@ def wide(count: int) -> dict[str, Any]:
         ({"x": {"type": "map", "values": wide(200)}}, "unbounded"),
         ({"x": doubling(12)}, "larger than"),
         ({"x": wide(600)}, "larger than"),
+        (chain(20), "larger than"),
         ({"x": nested("array", "items", 17)}, "nested deeper"),
         ({"x": nested("map", "values", 300)}, "nested deeper"),
         ({"x": {"type": "fixed", "name": "F", "size": 2**31}}, "broken"),
