@@ -18,7 +18,7 @@ class MountedApp:
     broker it is the HTTP door alone, as `flashsale serve` is.
     """
 
-    def __init__(self, settings: Settings | None = None) -> None:
+    def __init__(self, settings: Settings | None = None, *, mounted_at: str = "") -> None:
         """Read or check the settings; open nothing yet."""
         if settings is None:
             settings = load_settings(Entrypoint.RUN)
@@ -26,6 +26,7 @@ class MountedApp:
         self._has_worker = settings.bus_url.is_memory
         check(settings, Entrypoint.RUN if self._has_worker else Entrypoint.SERVE)
         self._app: ASGIApp | None = None
+        self._mounted_at = mounted_at.rstrip("/")
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
@@ -46,6 +47,8 @@ class MountedApp:
             message = "enter this application's opened() in the host's lifespan: hosts do not tell"
             raise RuntimeError(f"{message} mounted applications that they start")
         else:
+            if not scope.get("root_path"):
+                scope = {**scope, "root_path": self._mounted_at}
             await self._app(scope, receive, send)
 
     async def _live(self, receive: Receive, send: Send) -> None:
