@@ -77,6 +77,10 @@ format: $(VENV)/.installed-dev ## format the code and mend what the linter can m
 newcomer: ## do what README's first section says on a bare Debian (root and debootstrap)
 	@scripts/newcomer
 
+.PHONY: release-check
+release-check: $(VENV)/.installed-dev ## build the wheel, install it in fresh environments, use it there
+	@scripts/phase "Wheel in fresh environments" scripts/release-check $(BIN)/python
+
 .PHONY: lock
 lock: $(VENV)/.installed-dev ## pin the newest versions that fit, with hashes
 	@scripts/lock $(BIN)/uv
