@@ -80,9 +80,15 @@ class Reply:
 class Shop:
     """A world behind its HTTP door."""
 
-    def __init__(self, rules: Sequence[PurchaseRule] = (), **parts: Any) -> None:
-        """Wire the door as the container does; `parts` go into HttpParts."""
+    def __init__(
+        self, rules: Sequence[PurchaseRule] = (), *, confirm_s: float = 30.0, **parts: Any
+    ) -> None:
+        """Wire the door as the container does; `parts` go into HttpParts.
+
+        The bus waits `confirm_s` for a worker: long, so that a busy machine changes no answer.
+        """
         self.world = World(rules)
+        self.world.bus._deadline_s = confirm_s
         self.listener = Listener()
         self.readiness = SetReadiness()
         self.parts = HttpParts(

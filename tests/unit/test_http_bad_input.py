@@ -7,6 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from flashsale.http.asking import read_body
 from flashsale.http.problems import ProblemRaised
 from flashsale.http.reading import read_buy
 from flashsale.http.wire import BuyBody
@@ -272,6 +273,20 @@ async def test_what_is_at_the_limit_is_good(shop: Shop, case: str) -> None:
     body = body.replace(b'"productId":1', b'"productId":2')
     assert good["productId"] == 1
     assert (await by_both_ways(shop, body=body)).problem == "unknown-item"
+
+
+async def test_no_more_is_read_than_the_limit(shop: Shop) -> None:
+    """A body without end costs no memory: the rest of it is left alone."""
+    endless = [b" " * 1000] * 1000
+    read = 0
+
+    async def receive() -> dict[str, Any]:
+        nonlocal read
+        read += 1
+        return {"type": "http.request", "body": endless[read], "more_body": True}
+
+    assert len(await read_body(receive)) == 4097
+    assert read == 5
 
 
 async def test_chunks_make_the_same_purchase(shop: Shop) -> None:

@@ -170,10 +170,11 @@ async def test_nothing_taken_is_503_unavailable_with_retry_after() -> None:
 
 async def test_an_unconfirmed_purchase_is_503_with_an_id_that_resumes_it() -> None:
     """`outcome-unknown` carries the id; the same id asked again buys once."""
-    shop = Shop()
+    shop = Shop(confirm_s=0.01)
     await shop.world.sell()
     reply = await shop.buy({"userId": 1, "productId": 1})
     assert (reply.status, reply.problem) == (503, "outcome-unknown")
+    shop.world.bus._deadline_s = 30.0
     async with shop.world.worker():
         again = await shop.buy(
             {"userId": 1, "productId": 1, "purchaseId": reply.json["purchaseId"]}
@@ -273,7 +274,7 @@ async def test_traceparent_travels_where_it_is_valid_and_hurts_nobody(
     given: str, kept: str | None
 ) -> None:
     """An invalid one is as good as none."""
-    shop = Shop()
+    shop = Shop(confirm_s=0.01)
     await shop.world.sell()
     await shop.buy(MINE, {"traceparent": given})
     sale = shop.world.board.seen(ItemId("1"))
@@ -285,7 +286,7 @@ async def test_traceparent_travels_where_it_is_valid_and_hurts_nobody(
 
 async def test_what_the_body_says_reaches_the_gate() -> None:
     """Source and payment token travel; the time is the server's."""
-    shop = Shop()
+    shop = Shop(confirm_s=0.01)
     await shop.world.sell()
     await shop.buy({**MINE, "source": "MOBILE", "paymentToken": 'a "token"'})
     sale = shop.world.board.seen(ItemId("1"))

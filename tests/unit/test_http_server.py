@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import signal
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -128,13 +129,14 @@ async def test_a_smuggled_request_is_never_executed() -> None:
     "data",
     [b"\x00\x01\x02\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00"],
 )
-async def test_what_is_no_http_is_told_so(data: bytes) -> None:
-    """Garbage, another version, TLS: 400, and the connection ends."""
+async def test_what_is_no_http_is_told_so(data: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    """Garbage, another version, TLS: 400, the connection ends, and the log stays quiet."""
     shop = Shop()
     async with running(shop.app) as here, connected(here) as client:
         await client.send(data)
         assert (await client.answer())[0] == 400
         assert await client.rest() == b""
+    assert caplog.text == ""
 
 
 async def test_a_head_that_never_ends_is_431() -> None:
@@ -241,6 +243,26 @@ async def test_what_does_not_finish_in_time_is_cut_off(caplog: pytest.LogCapture
         await here.stop()
         assert b"200" not in await client.rest()
     assert "timeout graceful shutdown exceeded" in caplog.text
+
+
+async def test_more_connections_than_the_limit_are_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that are there go on."""
+    monkeypatch.setattr(server, "CONNECTIONS_MAX", 1)
+    async with running(Shop().app) as here, connected(here) as first:
+        await first.send(BUY)
+        assert (await first.answer())[0] == 404
+        async with connected(here) as second:
+            assert await second.rest() == b""
+        await first.send(BUY)
+        assert (await first.answer())[0] == 404
+
+
+async def test_signals_stay_the_callers() -> None:
+    """Serving installs no handler of its own."""
+    names = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.getsignal(name) for name in names]
+    async with running(Shop().app):
+        assert [signal.getsignal(name) for name in names] == before
 
 
 async def test_serving_tells_when_it_is_ready_and_ends_when_it_is_told() -> None:
