@@ -10,7 +10,6 @@ import fcntl
 import os
 import shutil
 import subprocess
-import tarfile
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -99,15 +98,13 @@ def _fetch_kafka(target: Path) -> None:
 
 
 def _fetch_registry(target: Path) -> None:
+    # Maven unpacks it too: Debian 12's Python does not know tarfile's safe filter yet.
     _maven(
         "registry",
-        f"{DEPENDENCY_PLUGIN}:copy",
+        f"{DEPENDENCY_PLUGIN}:unpack",
         f"-Dartifact={REGISTRY_ARTIFACT}",
-        f"-DoutputDirectory={target.parent}",
+        f"-DoutputDirectory={target}",
     )
-    (archive,) = target.parent.glob("*.tar.gz")
-    with tarfile.open(archive) as bundle:
-        bundle.extractall(target, filter="data")
 
 
 def _maven(kind: str, *arguments: str) -> None:
