@@ -108,6 +108,24 @@ async def test_two_processes_write_the_same_purchases_once(
     assert (await database.catalogue.current())[0].sold == 300
 
 
+async def test_two_processes_that_read_before_they_write_do_not_fail(
+    file: Path, database: SqlDatabase
+) -> None:
+    """A transaction that began as a reader could not become a writer beside another."""
+    async with open_database(sqlite_url(file)) as other:
+        for number in range(30):
+            barrier = asyncio.Barrier(2)
+
+            async def create(
+                by: SqlDatabase, item: str = f"item-{number}", barrier: asyncio.Barrier = barrier
+            ) -> Sale:
+                await barrier.wait()
+                return await by.catalogue.create(ItemId(item), SaleTerms(units=1))
+
+            one, same = await asyncio.gather(create(database), create(other))
+            assert one == same
+
+
 async def test_a_relay_that_died_gives_its_facts_free_by_itself(
     file: Path, database: SqlDatabase, sale: Sale
 ) -> None:

@@ -122,6 +122,29 @@ async def record_at(
     return await worker.orders.record(batch, epochs_of(*sales))
 
 
+async def test_workers_with_different_purchases_of_the_same_sales_never_deadlock(
+    url: str, database: SqlDatabase
+) -> None:
+    """They meet at the sales alone, which they lock in one order too."""
+    before = await deadlocks(url)
+    async with open_database(url) as one, open_database(url) as other:
+        for number in range(ROUNDS):
+            sales = [
+                await database.catalogue.create(ItemId(f"i{number}-{n}"), SaleTerms(units=2))
+                for n in range(4)
+            ]
+            barrier = asyncio.Barrier(2)
+            answers = await asyncio.gather(
+                record_at(barrier, one, [decision(sale, "a") for sale in sales], sales),
+                record_at(
+                    barrier, other, [decision(sale, "b") for sale in sales[::-1]], sales[::-1]
+                ),
+            )
+            assert all(row.is_new for standings in answers for row in standings)
+    assert {sale.sold for sale in await database.catalogue.current()} == {2}
+    assert await deadlocks(url) == before
+
+
 async def test_workers_that_find_units_missing_never_deadlock_either(
     url: str, database: SqlDatabase
 ) -> None:
@@ -184,11 +207,23 @@ async def test_a_batch_that_stalled_across_a_rebuild_writes_nothing(
         database.orders.record([decision(sale, "p1")], epochs_of(sale))
     )
     await until_waiting(url)
+    assert {"orders", "outbox"} <= await written_by_the_waiting(url), "the sales come last"
     await raising.commit()
     with pytest.raises(StaleEpoch):
         await recording
     assert await database.orders.find(PurchaseId("p1")) == []
     assert await database.outbox.backlog() == 0
+
+
+async def written_by_the_waiting(url: str) -> set[str]:
+    """Name the tables that a session has written which now waits for a lock."""
+    rows = await ask(
+        url,
+        "SELECT relation::regclass::text FROM pg_locks JOIN pg_stat_activity USING (pid) "
+        "WHERE datname = current_database() AND wait_event_type = 'Lock' "
+        "AND locktype = 'relation' AND mode = 'RowExclusiveLock'",
+    )
+    return {row[0] for row in rows}
 
 
 async def test_the_books_wait_for_the_batch_that_is_under_way(
