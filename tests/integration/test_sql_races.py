@@ -122,27 +122,23 @@ async def record_at(
     return await worker.orders.record(batch, epochs_of(*sales))
 
 
-async def test_workers_with_different_purchases_of_the_same_sales_never_deadlock(
-    url: str, database: SqlDatabase
+@pytest.mark.parametrize(("held", "holding"), [("a.1", set[str]()), ("b.1", {"a.1"})])
+async def test_sales_are_locked_in_ascending_order(
+    url: str, database: SqlDatabase, outsider: Any, held: str, holding: set[str]
 ) -> None:
-    """They meet at the sales alone, which they lock in one order too."""
-    before = await deadlocks(url)
-    async with open_database(url) as one, open_database(url) as other:
-        for number in range(ROUNDS):
-            sales = [
-                await database.catalogue.create(ItemId(f"i{number}-{n}"), SaleTerms(units=2))
-                for n in range(4)
-            ]
-            barrier = asyncio.Barrier(2)
-            answers = await asyncio.gather(
-                record_at(barrier, one, [decision(sale, "a") for sale in sales], sales),
-                record_at(
-                    barrier, other, [decision(sale, "b") for sale in sales[::-1]], sales[::-1]
-                ),
-            )
-            assert all(row.is_new for standings in answers for row in standings)
-    assert {sale.sold for sale in await database.catalogue.current()} == {2}
-    assert await deadlocks(url) == before
+    """Whatever the batch's own order is: one that waits for a sale holds the earlier ones alone."""
+    sales = [
+        await database.catalogue.create(ItemId(item), SaleTerms(units=2)) for item in ("b", "a")
+    ]
+    async with outsider.transaction():
+        await outsider.execute("SELECT 1 FROM sales WHERE sale_id = $1 FOR UPDATE", held)
+        recording = asyncio.ensure_future(
+            database.orders.record([decision(sale, "p") for sale in sales], epochs_of(*sales))
+        )
+        await until_waiting(url)
+        unlocked = await ask(url, "SELECT sale_id FROM sales FOR UPDATE SKIP LOCKED")
+    assert {"a.1", "b.1"} - {row[0] for row in unlocked} - {held} == holding
+    await recording
 
 
 async def test_workers_that_find_units_missing_never_deadlock_either(

@@ -92,11 +92,11 @@ class Recording:
         written = await self._write_orders(connection, decisions, at_ms)
         new = [decision for decision in decisions if _key_of(decision) in written]
         reasons = {_key_of(decision): decision.reason for decision in new}
+        old = [_key_of(decision) for decision in decisions if _key_of(decision) not in written]
+        standing = await self.standing(connection, old)
         await self._write_facts(connection, new, reasons, at_ms)
         await self._refuse_known_items(connection, new)
         await self._take_units(connection, new, reasons, epochs, at_ms)
-        old = [_key_of(decision) for decision in decisions if _key_of(decision) not in written]
-        standing = await self.standing(connection, old)
         return [
             _new(key, reasons[key]) if key in reasons else standing[key]
             for key in map(_key_of, decisions)

@@ -1,0 +1,34 @@
+"""Facts keep their id and their content on the way through the outbox."""
+
+import json
+from uuid import uuid5
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flashsale_core.events import OrderEvent, OrderEventType
+from flashsale_core.model import PurchaseId, SaleId
+from flashsale_core.occurrence import NAMESPACE, occurrence_id
+from flashsale_core.testing.strategies import order_events, purchase_ids, sale_ids
+from flashsale_sql.facts import from_json, to_json
+
+
+@given(sale_ids(), purchase_ids(), st.sampled_from(OrderEventType))
+def test_an_occurrence_s_id_is_the_uuid_of_sale_purchase_and_type(
+    sale_id: SaleId, purchase_id: PurchaseId, type_: OrderEventType
+) -> None:
+    """As the standard library makes it, so that anybody can."""
+    expected = uuid5(NAMESPACE, f"{sale_id}/{purchase_id}/{type_.value}")
+    assert occurrence_id(sale_id, purchase_id, type_) == str(expected)
+
+
+def test_an_occurrence_s_id_never_changes() -> None:
+    """Consumers remember ids for as long as they like."""
+    found = occurrence_id(SaleId("shoe.1"), PurchaseId("p1"), OrderEventType.ORDER_CREATED)
+    assert found == "cc39b110-25cf-519d-a7f9-993fe1384d67"
+
+
+@given(order_events())
+def test_a_fact_comes_out_of_the_outbox_as_it_went_in(event: OrderEvent) -> None:
+    """Every field, whatever is absent."""
+    assert [from_json(fact) for fact in json.loads(to_json([event, event]))] == [event, event]
