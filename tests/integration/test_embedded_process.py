@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import json
 import os
 import re
 import signal
@@ -130,17 +131,19 @@ def test_what_it_prints_can_be_typed(tmp_path: Path, port: int) -> None:
         assert (tmp_path / "data" / "flashsale.db").exists()
         assert "make clean-data" in shown
         assert f"{running.url}/docs" in shown
-        buy = re.search(r"curl (-X POST .*?/purchase/buy)", shown, re.DOTALL)
-        assert buy is not None
-        command = "curl -s " + buy[1].replace("\\\n", " ")
-        typed = ["bash", "-c", command]
-        answer = subprocess.run(typed, check=True, capture_output=True, text=True).stdout
-        purchase_id = re.search(r'"purchaseId":"([^"]+)"', answer)
-        assert purchase_id is not None, answer
-        look = re.search(r"curl (\S+PURCHASE_ID)", shown)
-        assert look is not None
-        found = httpx.get(look[1].replace("PURCHASE_ID", purchase_id[1]))
-        assert found.json()["status"] == "CONFIRMED"
+        answers = [
+            subprocess.run(
+                ["bash", "-c", line.replace("curl", "curl -s", 1)],
+                check=True,
+                capture_output=True,
+                text=True,
+            ).stdout
+            for line in re.findall(r"^ *(curl .+)$", shown, re.MULTILINE)
+        ]
+        bought, looked_up, sale = (json.loads(answer) for answer in answers)
+        assert bought["purchaseId"] == looked_up["purchaseId"] == "first"
+        assert looked_up["status"] == "CONFIRMED"
+        assert sale["sold"] == 1
 
 
 def test_a_busy_port_is_named_before_anything_is_opened(tmp_path: Path) -> None:

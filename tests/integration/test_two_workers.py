@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import aio_pika
 import pytest
-from aiokafka import AIOKafkaProducer
 
 from flashsale_avro import AvroCodec
 from flashsale_core.model import ItemId, PurchaseId, PurchaseRequest, UserId
 from tests.integration.crowds import connected, quiet_gate, settled_orders
 from tests.integration.engine import Engine, ask, engine, own_names
+from tests.integration.outside import Sent, sender
 from tests.servers import Kafka, Postgres, RabbitMQ, Redis
 
 UNIQUE, DUPLICATES, UNITS = 700, 300, 500
-
-Send = Callable[[Sequence[tuple[bytes, bytes]]], Coroutine[Any, Any, None]]
 
 
 @pytest.fixture(params=["kafka", "rabbitmq"])
@@ -47,41 +42,6 @@ def stack(
         yield ours
 
 
-@asynccontextmanager
-async def sender(ours: Engine) -> AsyncIterator[Send]:
-    """Write to the outside door as another service does, with a client of its own."""
-    url, topic = ours.settings["FLASHSALE_BUS_URL"], ours.settings["FLASHSALE_REQUESTS_TOPIC"]
-    if url.startswith("kafka"):
-        producer = AIOKafkaProducer(bootstrap_servers=url.removeprefix("kafka://"))
-        await producer.start()
-
-        async def to_kafka(messages: Sequence[tuple[bytes, bytes]]) -> None:
-            for key, body in messages:
-                await producer.send(topic, body, key=key)
-            await producer.flush()
-
-        try:
-            yield to_kafka
-        finally:
-            await producer.stop()
-        return
-    connection = await aio_pika.connect(url)
-    async with connection:
-        channel = await connection.channel()
-        exchange = await channel.get_exchange(ours.settings["FLASHSALE_EXCHANGE"], ensure=False)
-
-        async def to_rabbitmq(messages: Sequence[tuple[bytes, bytes]]) -> None:
-            for key, body in messages:
-                await exchange.publish(
-                    aio_pika.Message(
-                        body, message_id=key.decode(), content_type="application/avro"
-                    ),
-                    routing_key=topic,
-                )
-
-        yield to_rabbitmq
-
-
 @pytest.mark.alone
 @pytest.mark.timeout(180)
 async def test_a_third_of_duplicates_between_two_workers_changes_no_number(stack: Engine) -> None:
@@ -102,7 +62,7 @@ async def test_a_third_of_duplicates_between_two_workers_changes_no_number(stack
     wanted = unique + dice.choices(unique, k=DUPLICATES)
     dice.shuffle(wanted)
     async with sender(stack) as send:
-        await send([(one.purchase_id.encode(), codec.encode(one).body) for one in wanted])
+        await send([Sent(one.purchase_id.encode(), codec.encode(one).body) for one in wanted])
     found = await settled_orders(stack, UNIQUE)
     assert found == {"CONFIRMED": UNITS, "REJECTED": UNIQUE - UNITS}
     gate = await quiet_gate(url)

@@ -30,6 +30,10 @@ async def open_demo_sale(settings: Settings, catalogue: SaleCatalogue, desk: Sal
     return any(sale.item_id == DEMO_ITEM for sale in sales)
 
 
+FIRST_BUY = '{"userId": 101, "productId": 1, "purchaseId": "first"}'
+"""With an id of its own, so that the lines printed after it can be typed as they stand."""
+
+
 def banner(settings: Settings, *, is_demo: bool) -> str:
     """Write what a newcomer can type now."""
     host = settings.http_host
@@ -40,10 +44,12 @@ def banner(settings: Settings, *, is_demo: bool) -> str:
     lines = [f"Flashsale is open: {base}   API: {base}/docs   Ctrl-C drains and ends", ""]
     if is_demo:
         lines += [
-            "  buy       curl -X POST -H 'Content-Type: application/json' \\",
-            f'              -d \'{{"userId": 101, "productId": 1}}\' {base}/purchase/buy',
-            f"  look up   curl {base}/purchase/PURCHASE_ID      (the purchaseId it answered)",
-            f"  the sale  curl {base}/sales/1.1",
+            "Buy a unit of the demo sale, look the purchase up, look at the sale:",
+            "",
+            f"  curl -X POST -H 'Content-Type: application/json' -d '{FIRST_BUY}'"
+            f" {base}/purchase/buy",
+            f"  curl {base}/purchase/first",
+            f"  curl {base}/sales/1.1",
             "",
         ]
     if settings.database_url.scheme.startswith("sqlite"):
