@@ -205,6 +205,23 @@ async def test_what_is_not_exactly_one_json_object_is_400(shop: Shop, case: str)
     assert "exactly one JSON object" in reply.json["detail"]
 
 
+@pytest.mark.parametrize(
+    ("case", "what"),
+    [
+        ("empty", "it is empty"),
+        ("two documents", "trailing characters"),
+        ("array", "another JSON value"),
+        ("duplicate key", "a key comes twice"),
+        ("deep array", "nested too deeply"),
+        ("Latin-1", "not UTF-8"),
+        ("invalid UTF-8 in an unknown field", "not UTF-8"),
+    ],
+)
+async def test_what_is_wrong_with_the_body_is_said(shop: Shop, case: str, what: str) -> None:
+    """A sender finds the mistake without guessing."""
+    assert what in (await by_both_ways(shop, body=MALFORMED[case])).json["detail"]
+
+
 @pytest.mark.parametrize("case", INVALID)
 async def test_an_object_that_breaks_a_rule_is_422_and_names_every_field(
     shop: Shop, case: str

@@ -61,7 +61,7 @@ Req = Request[Any, Any, Any]
 def docs_routes() -> list[HTTPRouteHandler]:
     """Make the routes; the assets are read once, here.
 
-    Raises FileNotFoundError, naming the package, where the browser's assets are not installed.
+    Raises ModuleNotFoundError, naming the package, where the browser's assets are not installed.
     """
     files = {name: ((_folder() / name).read_bytes(), kind) for name, kind in ASSETS.items()}
     files[START] = (_START, "text/javascript")
@@ -106,5 +106,5 @@ def _folder() -> Path:
     spec = find_spec("swagger_ui")
     if spec is None or not spec.submodule_search_locations:
         message = "the package swagger-ui-py is missing: pip install 'flashsale[http]'"
-        raise FileNotFoundError(message)
+        raise ModuleNotFoundError(message, name="swagger_ui")
     return Path(spec.submodule_search_locations[0]) / "static"

@@ -28,7 +28,7 @@ def read_buy(body: bytes) -> BuyBody:
     """Read a purchase. Raises ProblemRaised: 400 when it is not one JSON object, else 422."""
     try:
         wire = _decode_buy(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as wrong:
+    except (msgspec.DecodeError, UnicodeDecodeError) as wrong:
         found = _violations(BuyBody, _one_object(body))
         if not found:
             _malformed(str(wrong))
