@@ -366,8 +366,8 @@ def program(kind: str, names: Sequence[str], package: str) -> str:
         found = shutil.which(name)
         if found:
             return found
-    last = Path(names[-1]).name
-    raise ServerMissing(kind, f"{last} is not installed", install(package))
+    either = " or ".join(dict.fromkeys(Path(name).name for name in names))
+    raise ServerMissing(kind, f"{either} is not installed", install(package))
 
 
 def install(package: str) -> str:
