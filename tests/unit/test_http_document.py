@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from flashsale.http import wire
+from flashsale.http import answers, wire
 from flashsale.http.problems import KINDS
 from tests.unit.http_world import Reply, Shop, selling
 
@@ -145,7 +145,7 @@ def _answer_fits(found: Any, path: str, reply: Reply) -> None:
     known = set(found["components"]["schemas"][name]["properties"])
     assert set(reply.json) <= known, name
     assert set(found["components"]["schemas"][name]["required"]) <= set(reply.json), name
-    msgspec.convert(reply.json, getattr(wire, name))
+    msgspec.convert(reply.json, getattr(answers, name))
 
 
 async def test_answers_are_what_the_document_says() -> None:

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from flashsale.http import wire
+from flashsale.http import answers, wire
 from tests.unit.http_world import Shop
 
 PAGE = Path(__file__).parents[2] / "docs" / "flashgrid.md"
@@ -20,7 +20,7 @@ async def test_the_page_has_ten_lines_and_names_what_exists() -> None:
     for name in ("maxPerUser", "opensAt", "closesAt", "unitPriceMinor", "currency"):
         assert name in text
         assert name in wire.InitQuery.__struct_encode_fields__
-    for name in wire.Accepted.__struct_encode_fields__:
+    for name in answers.Accepted.__struct_encode_fields__:
         assert f"`{name}`" in text
 
 

@@ -12,6 +12,7 @@ import uuid_utils
 from msgspec import UNSET
 
 from flashsale.http import problems
+from flashsale.http.answers import Accepted
 from flashsale.http.asking import BODY_BYTES_MAX, Disconnected, TooSlow, read_body
 from flashsale.http.parts import HttpParts, RawHeaders, Receive, Scope, Send
 from flashsale.http.problems import (
@@ -24,7 +25,7 @@ from flashsale.http.problems import (
 )
 from flashsale.http.reading import read_buy
 from flashsale.http.times import written
-from flashsale.http.wire import ID_RULE, Accepted, BuyBody
+from flashsale.http.wire import ID_RULE, BuyBody
 from flashsale_core import outcomes
 from flashsale_core.errors import Invalid, Unavailable, Violation, Why
 from flashsale_core.model import (

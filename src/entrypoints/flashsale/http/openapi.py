@@ -25,10 +25,11 @@ from litestar.openapi.spec import (
 )
 from litestar.types import ControllerRouterHandler
 
-from flashsale.http import problems, wire
+from flashsale.http import answers, problems
+from flashsale.http.answers import Problem
 from flashsale.http.asking import BODY_BYTES_MAX
 from flashsale.http.problems import MEDIA_TYPE, Kind
-from flashsale.http.wire import ID_PATTERN, SALE_ID_PATTERN, Problem
+from flashsale.http.wire import ID_PATTERN, SALE_ID_PATTERN
 
 DESCRIPTION = """Sells a fixed number of units to a crowd.
 
@@ -208,7 +209,7 @@ SALE_IN_PATH = in_path("saleId", SALE_ID_PATTERN, "1.1")
 def completed(document: dict[str, Any]) -> dict[str, Any]:
     """Put in the structs' own schemas: the framework's lose formats, and limits inside unions."""
     names = document["components"]["schemas"]
-    structs = [kind for name, kind in vars(wire).items() if name in names and _is_struct(kind)]
+    structs = [kind for name, kind in vars(answers).items() if name in names and _is_struct(kind)]
     _, own = msgspec.json.schema_components(structs, ref_template="#/components/schemas/{name}")
     components = {**document["components"], "schemas": {**names, **own}}
     return {**document, "components": components}

@@ -5,16 +5,16 @@ from typing import Any
 from litestar import Request, Response, get
 from litestar.openapi.datastructures import ResponseSpec
 
-from flashsale.http.guards import parts_of
-from flashsale.http.openapi import described
-from flashsale.http.problems import KINDS
-from flashsale.http.wire import (
+from flashsale.http.answers import (
     DependencyReport,
     Liveness,
     ProblemType,
     ProblemTypes,
     ReadinessReport,
 )
+from flashsale.http.guards import parts_of
+from flashsale.http.openapi import described
+from flashsale.http.problems import KINDS
 
 Req = Request[Any, Any, Any]
 

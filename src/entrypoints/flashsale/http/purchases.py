@@ -8,12 +8,13 @@ from litestar.types import ASGIApp as LitestarApp
 from msgspec import UNSET
 
 from flashsale.http import problems
+from flashsale.http.answers import Accepted, Purchase
 from flashsale.http.guards import parts_of
 from flashsale.http.openapi import PURCHASE_IN_PATH, described, header, query_of
 from flashsale.http.problems import ProblemRaised, invalid, problem
 from flashsale.http.reading import read_query
 from flashsale.http.times import moment
-from flashsale.http.wire import ID_RULE, Accepted, BuyBody, FindQuery, Purchase
+from flashsale.http.wire import ID_RULE, BuyBody, FindQuery
 from flashsale_core.errors import Violation
 from flashsale_core.inquiry import PurchaseView
 from flashsale_core.model import IDENTIFIER, ItemId, PurchaseId, SaleId

@@ -9,12 +9,13 @@ from litestar.openapi.datastructures import ResponseSpec
 from msgspec import UNSET, Struct, UnsetType
 
 from flashsale.http import problems
+from flashsale.http.answers import Gate, Sale, Sales
 from flashsale.http.guards import admin_only, no_body, parts_of
 from flashsale.http.openapi import ADMIN_PROBLEMS, SALE_IN_PATH, described, query_of
 from flashsale.http.problems import ProblemRaised, invalid, problem
 from flashsale.http.reading import read_query
 from flashsale.http.times import RULE, moment, read
-from flashsale.http.wire import SALE_ID_PATTERN, Gate, InitQuery, Sale, Sales
+from flashsale.http.wire import SALE_ID_PATTERN, InitQuery
 from flashsale_core.errors import Unavailable, Violation, Why
 from flashsale_core.model import ItemId, SaleId, SaleTerms
 from flashsale_core.ports import GateBooks
