@@ -69,9 +69,7 @@ def _away(said: str) -> Finding:
         fix = "put the right user and password into FLASHSALE_GATE_URL (redis://USER:PASSWORD@…)"
         return wrong("redis login", said, fix)
     if "NOPERM" in said:
-        return wrong(
-            "redis rights", said, "ACL SETUSER this user +info +fcall, see docs/operate.md"
-        )
+        return wrong("redis rights", said, "ACL SETUSER <user> +info +config|get +fcall ~fs:*")
     return wrong(_REACHED, said, f"start Redis, or correct FLASHSALE_GATE_URL; try: {CLI} PING")
 
 
@@ -113,7 +111,7 @@ def _functions(reply: object) -> Finding:
     if "Function not found" in str(reply):
         return wrong(name, "the gate's function library is not loaded", fix)
     if "NOPERM" in str(reply):
-        return wrong(name, str(reply), "ACL SETUSER this user +fcall ~fs:*")
+        return wrong(name, str(reply), "ACL SETUSER <user> +fcall ~fs:*")
     # An error of the function's own: it is there, and no sale is called "-".
     return Finding(name=name)
 
