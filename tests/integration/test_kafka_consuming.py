@@ -92,6 +92,19 @@ async def test_a_record_that_the_driver_cannot_read_stops_nothing_and_nothing_is
     assert b"UnicodeDecodeError" in fault
 
 
+async def test_a_record_that_cannot_be_read_and_comes_first_stops_nothing(
+    world: KafkaWorld,
+) -> None:
+    """Whoever waits for news must not be told for ever that there is some."""
+    async with world.bus.subscribe(Channel.REQUESTS, messages_max=10) as subscription:
+        await world.put(Channel.REQUESTS, b"joined")
+        await take_messages(subscription, 1)
+        await put_with_spoiled_header(world, [b"spoiled"], spoiled=0)
+        await world.put(Channel.REQUESTS, b"after")
+        messages = await take_messages(subscription, 2)
+    assert [message.body for message in messages] == [None, b"after"]
+
+
 @pytest.mark.parametrize("compression", ["gzip", "snappy", "lz4", "zstd"])
 async def test_what_other_producers_compress_is_read(world: KafkaWorld, compression: str) -> None:
     """Java's clients compress by setting; a library that is missing here would stop the door."""

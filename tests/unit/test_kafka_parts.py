@@ -1,6 +1,7 @@
 """What of the Kafka adapter needs no broker: lanes, turns, bytes, and the map of errors."""
 
 import inspect
+import logging
 import ssl
 import struct
 
@@ -13,6 +14,7 @@ from flashsale_core.errors import Corrupt, Unavailable, Why
 from flashsale_core.events import Channel
 from flashsale_core.testing.event_bus import dead_letter
 from flashsale_kafka import faults
+from flashsale_kafka.connecting import quiet_driver
 from flashsale_kafka.lanes import Lanes
 from flashsale_kafka.topics import DAY_MS, TopicShape
 from flashsale_kafka.turn import SUSPECT_S, Turn
@@ -278,3 +280,30 @@ WANTED = TopicShape(
 def test_a_topic_suits_when_it_is_at_least_as_safe(changes: dict[str, object], suits: bool) -> None:
     """What the broker does not let us read is not held against it."""
     assert attrs.evolve(WANTED, **changes).suits(WANTED) is suits  # type: ignore[arg-type]
+
+
+# ── noise ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_driver_is_silent_while_any_bus_is_open() -> None:
+    """Two buses, closed in any order; afterwards everything is as it was."""
+    logger = logging.getLogger("aiokafka")
+    first, second = quiet_driver(), quiet_driver()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert logger.level == logging.CRITICAL
+    second.__exit__(None, None, None)
+    assert logger.level == logging.NOTSET
+
+
+def test_a_level_that_somebody_chose_is_left_alone() -> None:
+    """Whoever looks for a fault in the driver sets DEBUG, and gets it."""
+    logger = logging.getLogger("aiokafka")
+    logger.setLevel(logging.DEBUG)
+    try:
+        with quiet_driver():
+            assert logger.level == logging.DEBUG
+        assert logger.level == logging.DEBUG
+    finally:
+        logger.setLevel(logging.NOTSET)

@@ -85,6 +85,26 @@ async def _ask(broker: str, config: KafkaConfig, options: dict[str, Any]) -> Non
         connection.close()
 
 
+class _Silence:
+    """Counts who wants aiokafka to be silent; several buses may be open at once."""
+
+    def __init__(self) -> None:
+        self.wanted_by = 0
+
+    def begin(self, logger: logging.Logger) -> None:
+        if self.wanted_by == 0:
+            logger.setLevel(logging.CRITICAL)
+        self.wanted_by += 1
+
+    def end(self, logger: logging.Logger) -> None:
+        self.wanted_by -= 1
+        if self.wanted_by == 0:
+            logger.setLevel(logging.NOTSET)
+
+
+_silence = _Silence()
+
+
 @contextmanager
 def quiet_driver() -> Iterator[None]:
     """Keep aiokafka from logging what the adapter says itself, once, as an exception.
@@ -93,14 +113,14 @@ def quiet_driver() -> Iterator[None]:
     logger `aiokafka` is left as it is.
     """
     logger = logging.getLogger("aiokafka")
-    if logger.level != logging.NOTSET:
+    if logger.level != logging.NOTSET and _silence.wanted_by == 0:
         yield
         return
-    logger.setLevel(logging.CRITICAL)
+    _silence.begin(logger)
     try:
         yield
     finally:
-        logger.setLevel(logging.NOTSET)
+        _silence.end(logger)
 
 
 __all__ = ["client_options", "connection_options", "knock", "quiet_driver"]

@@ -292,6 +292,19 @@ class EventBusContract:
         assert [message.body for message in messages] == bodies
         assert messages[: len(first.messages)] == list(first.messages)
 
+    async def test_who_takes_and_gives_back_in_a_loop_lets_others_run(
+        self, world: BusWorld
+    ) -> None:
+        """A worker that cannot work must not stop what else its process does."""
+        await world.put(Channel.REQUESTS, b"again")
+        async with world.bus.subscribe(Channel.REQUESTS, messages_max=1) as subscription:
+            await subscription.give_back(await take_delivery(subscription))
+            other = asyncio.ensure_future(asyncio.sleep(0))
+            for _ in range(3):
+                await subscription.give_back(await take_delivery(subscription))
+            assert other.done()
+            await take_messages(subscription, 1)
+
     async def test_giving_one_partition_back_does_not_hold_up_the_others(
         self, world: BusWorld
     ) -> None:
@@ -328,10 +341,11 @@ class EventBusContract:
         assert [message.body for message in messages] == [b"one", b"two", b"three"]
 
     async def test_what_was_acknowledged_does_not_come_again(self, world: BusWorld) -> None:
-        """An acknowledge is remembered by the broker, not by the subscription."""
-        await world.put(Channel.REQUESTS, b"done")
-        async with world.bus.subscribe(Channel.REQUESTS, messages_max=5) as first:
-            await take_messages(first, 1)
+        """The broker remembers an acknowledge, also one a moment before leaving."""
+        for body in (b"one", b"two", b"three"):
+            await world.put(Channel.REQUESTS, body)
+        async with world.bus.subscribe(Channel.REQUESTS, messages_max=1) as first:
+            await take_messages(first, 3)
         await world.put(Channel.REQUESTS, b"new")
         async with world.bus.subscribe(Channel.REQUESTS, messages_max=5) as second:
             messages = await take_messages(second, 1)
