@@ -16,7 +16,7 @@ from flashsale.commands.app import EXTRA_OF, build_app, run_command
 from flashsale.commands.desk import gate_json, purchase_json, sale_json
 from flashsale.commands.moments import moment_ms, written
 from flashsale.commands.processes import secrets_of
-from flashsale.http import wire
+from flashsale.http import answers
 from flashsale.http.problems import BY_CODE
 from flashsale.observing import QUIET_OUTCOMES, UNAVAILABLE_OUTCOMES
 from flashsale.setting_kinds import Url
@@ -291,9 +291,9 @@ def test_both_desks_print_what_the_http_api_answers() -> None:
         status=PurchaseStatus.ACCEPTED,
     )
     shown = {
-        wire.Sale: sale_json(SaleView(sale=sale, gate=books)),
-        wire.Gate: gate_json(books),
-        wire.Purchase: purchase_json(view),
+        answers.Sale: sale_json(SaleView(sale=sale, gate=books)),
+        answers.Gate: gate_json(books),
+        answers.Purchase: purchase_json(view),
     }
     for kind, written_out in shown.items():
         assert list(written_out) == list(kind.__struct_encode_fields__)
