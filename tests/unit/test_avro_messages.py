@@ -33,6 +33,7 @@ from flashsale_core.events import (
     PurchasesAccepted,
 )
 from flashsale_core.model import (
+    TIME_MS_MAX,
     Epoch,
     EventId,
     ItemId,
@@ -381,6 +382,24 @@ async def test_the_engine_s_own_messages_are_believed_no_more(
     assert problem in corrupt(await read_json(document, Channel.ACCEPTED))[1]
 
 
+@pytest.mark.parametrize("token", ["", "x" * 257, "a\x00b", "\ud800", 7])
+async def test_a_token_that_no_database_could_keep_is_refused(token: Any) -> None:
+    """NUL, half a surrogate pair, too long, or no text."""
+    purchase = {
+        "purchaseId": "p",
+        "userId": "u",
+        "quantity": 1,
+        "acceptedAt": 0,
+        "requestedAt": 0,
+        "source": "API",
+        "paymentToken": token,
+    }
+    document = {"saleId": "s.1", "epoch": 1, "purchases": [purchase]}
+    decoded = await read_json(document, Channel.ACCEPTED)
+    assert isinstance(decoded, Invalid)
+    assert [violation.field for violation in decoded.violations] == ["purchases[0].paymentToken"]
+
+
 BROKEN_VALUES = st.one_of(
     st.none(),
     st.booleans(),
@@ -389,6 +408,29 @@ BROKEN_VALUES = st.one_of(
     st.text(max_size=70),
     st.sampled_from(["WEB", "p-1", TRACEPARENT, "a\x00b", "\ud800", "x" * 257, [], {}]),
 )
+
+
+RIGHT: dict[str, Any] = {
+    "purchaseId": "p",
+    "userId": "u",
+    "quantity": 1,
+    "acceptedAt": 0,
+    "requestedAt": 0,
+    "source": "API",
+    "eventId": None,
+    "paymentToken": "tok",
+    "traceparent": None,
+}
+
+
+@pytest.mark.parametrize(
+    ("field", "low", "high"),
+    [("quantity", 1, 2**31 - 1), ("acceptedAt", 0, TIME_MS_MAX), ("requestedAt", 0, TIME_MS_MAX)],
+)
+def test_the_quick_look_knows_the_same_limits(field: str, low: int, high: int) -> None:
+    """The last number that fits, and the first that does not."""
+    for value, fits in ((low - 1, False), (low, True), (high, True), (high + 1, False)):
+        assert is_right_at_a_glance({**RIGHT, field: value}) is fits
 
 
 @settings(deadline=None, max_examples=300)
@@ -402,18 +444,7 @@ def test_the_quick_look_lets_nothing_pass_that_the_rules_refuse(
     changes: dict[str, Any], left_out: str | None
 ) -> None:
     """The rules are spelled out a second time for speed; both must say the same."""
-    record = {
-        "purchaseId": "p",
-        "userId": "u",
-        "quantity": 1,
-        "acceptedAt": 0,
-        "requestedAt": 0,
-        "source": "API",
-        "eventId": None,
-        "paymentToken": "tok",
-        "traceparent": None,
-        **changes,
-    }
+    record = {**RIGHT, **changes}
     record.pop(left_out or "", None)
     wrong: list[Violation] = []
     values_of(PURCHASE_ACCEPTED, record, "", wrong)

@@ -171,20 +171,23 @@ def values_of(
         wrong.append(Violation(field=place or "message", problem="must be an object"))
         return {}
     values: dict[str, Any] = {}
+    known = 0
     for rule in rules:
         value = record.get(rule.wire)
+        known += rule.wire in record
         if value is None and rule.is_optional:
-            value = None
+            pass
         elif rule.wire not in record:
             wrong.append(Violation(field=place + rule.wire, problem="is missing"))
         elif not rule.fits(value):
             problem = rule.problem or not_a_source(value)
             wrong.append(Violation(field=place + rule.wire, problem=problem))
         values[rule.attribute] = value
-    known = {rule.wire for rule in rules}
-    wrong.extend(
-        Violation(field=place + name[:NAME_CHARS_MAX], problem="is not known")
-        for name in record
-        if name not in known
-    )
+    if known < len(record):
+        names = {rule.wire for rule in rules}
+        wrong.extend(
+            Violation(field=place + name[:NAME_CHARS_MAX], problem="is not known")
+            for name in record
+            if name not in names
+        )
     return values
