@@ -18,6 +18,7 @@ import attrs
 import pytest
 from asyncpg import exceptions as driver_errors
 from sqlalchemy import exc, text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from flashsale_core.errors import Corrupt, Unavailable, Why
 from flashsale_core.model import ItemId, PurchaseId, Sale, SaleTerms, UserId
@@ -235,6 +236,7 @@ async def test_a_server_that_hangs_is_given_up_and_used_again_when_it_answers(
         await database.orders.record([decision(sale, "p2")], epochs_of(sale))
     assert time.monotonic() - began < QUICK_S
     assert not caught.value.may_have_happened
+    assert caught.value.detail == "no answer in time"
     proxy.thaw()
     [standing] = await database.orders.record([decision(sale, "p2")], epochs_of(sale))
     assert standing.is_new
@@ -245,7 +247,7 @@ async def test_the_server_is_told_every_wait(url: str) -> None:
     """What the client asks for is what the server does, whatever its own configuration says."""
     async with open_database(url) as database:
 
-        async def show(connection: object) -> list[str]:
+        async def show(connection: AsyncConnection) -> list[Any]:
             names = (
                 "statement_timeout",
                 "lock_timeout",
@@ -253,7 +255,7 @@ async def test_the_server_is_told_every_wait(url: str) -> None:
                 "transaction_isolation",
                 "application_name",
             )
-            return [await connection.scalar(text(f"SHOW {name}")) for name in names]  # type: ignore[attr-defined]
+            return [await connection.scalar(text(f"SHOW {name}")) for name in names]
 
         told = await database._transactions.read(show)
     assert told == ["10s", "2s", "10s", "read committed", "flashsale"]
@@ -318,6 +320,28 @@ async def test_a_relay_that_loses_its_connection_gives_its_facts_free(
         with pytest.raises(Unavailable):
             await database.outbox.relay(lose_connection, 1)
     assert [event.purchase_id for event in await told_events(direct)] == ["p1"]
+
+
+async def test_a_relay_may_publish_for_longer_than_others_may_idle(
+    url: str, direct: SqlDatabase, sale: Sale
+) -> None:
+    """Whoever else sits in a transaction doing nothing is thrown out, with the locks it holds."""
+    await direct.orders.record([decision(sale, "p1")], epochs_of(sale))
+    restless = attrs.evolve(HASTY, idle_in_transaction_ms=100)
+    async with open_database(url, waits=restless) as database:
+
+        async def publish_slowly(_: object) -> None:
+            await asyncio.sleep(0.5)
+
+        assert await database.outbox.relay(publish_slowly, 1) == 1
+
+        async def idle(connection: AsyncConnection) -> None:
+            await connection.execute(text("SELECT 1"))
+            await asyncio.sleep(0.5)
+            await connection.execute(text("SELECT 1"))
+
+        with pytest.raises(Unavailable):
+            await database._transactions.write(idle)
 
 
 # ── cancelled ───────────────────────────────────────────────────────────────────────────────────

@@ -23,10 +23,16 @@ from flashsale_core.errors import Unavailable, Why
 from flashsale_core.model import ItemId, PurchaseId, SaleId, SaleTerms
 from flashsale_core.testing.order_repository import decision, epochs_of, told_events
 from flashsale_sql import current_revision, open_database, upgrade, upgrade_sql
-from flashsale_sql.migrate import HEAD
+from flashsale_sql.migrate import HEAD, UPGRADE_LOCK
 from flashsale_sql.schema import METADATA
 from flashsale_sql.transactions import Transactions
-from tests.integration.sql_world import ask, plain_connection, postgresql_url, sqlite_url
+from tests.integration.sql_world import (
+    ask,
+    plain_connection,
+    postgresql_url,
+    sqlite_url,
+    until_waiting,
+)
 from tests.servers import Postgres
 
 
@@ -94,6 +100,18 @@ async def test_upgrades_at_once_do_not_disturb_each_other(url: str) -> None:
     """Several processes of a deployment start together."""
     await asyncio.gather(*(upgrade(url) for _ in range(4)))
     assert await current_revision(url) == HEAD
+
+
+async def test_an_upgrade_waits_for_another_process_s(postgresql: str) -> None:
+    """The second one then finds everything done."""
+    first = await plain_connection(postgresql)
+    await first.execute("SELECT pg_advisory_lock($1)", UPGRADE_LOCK)
+    second = asyncio.ensure_future(upgrade(postgresql))
+    await until_waiting(postgresql)
+    assert await current_revision(postgresql) is None
+    await first.close()
+    await second
+    assert await current_revision(postgresql) == HEAD
 
 
 async def test_an_upgrade_does_not_hold_up_the_event_loop(

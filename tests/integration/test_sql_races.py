@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from flashsale_core.errors import StaleEpoch
+from flashsale_core.events import ParkedMessage, ParkedStatus
 from flashsale_core.model import (
     ItemId,
     OrderStatus,
@@ -21,6 +22,7 @@ from flashsale_core.model import (
 )
 from flashsale_core.ports import Decision, Standing
 from flashsale_core.testing.order_repository import decision, epochs_of, told_events, unknown_item
+from flashsale_core.testing.parked_messages import parked
 from flashsale_sql import SqlDatabase, open_database
 from flashsale_sql.dialects import item_key
 from flashsale_sql.engines import Waits
@@ -168,6 +170,29 @@ async def test_workers_that_find_units_missing_never_deadlock_either(
     assert len({event.occurrence_id for event in events}) == len(events) == 20 * 40
     assert sum(event.reason == Reason.GATE_DRIFT for event in events) == 20 * 10
     assert await deadlocks(url) == before
+
+
+async def test_workers_that_park_the_same_messages_never_deadlock(
+    url: str, database: SqlDatabase
+) -> None:
+    """After a rebalance both hold the same delivery."""
+    before = await deadlocks(url)
+    async with open_database(url) as one, open_database(url) as other:
+        for number in range(20):
+            batch = [parked(f"r{number}:{n:03}", "p") for n in range(100)]
+            barrier = asyncio.Barrier(2)
+
+            async def park(
+                by: SqlDatabase,
+                messages: list[ParkedMessage],
+                barrier: asyncio.Barrier = barrier,
+            ) -> int:
+                await barrier.wait()
+                return sum(await by.parked.park(messages))
+
+            assert sum(await asyncio.gather(park(one, batch), park(other, batch[::-1]))) == 100
+    assert await deadlocks(url) == before
+    assert (await database.parked.counts())[ParkedStatus.WAITING] == 2_000
 
 
 async def test_the_victim_of_a_deadlock_is_tried_again(

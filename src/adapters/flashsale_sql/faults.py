@@ -144,4 +144,6 @@ def _detail(error: Exception) -> str:
     original = error.orig if isinstance(error, exc.DBAPIError) else error
     cause = getattr(original, "__cause__", None)
     told = cause if isinstance(original, Exception) and cause is not None else original
+    if isinstance(told, TimeoutError):
+        return "no answer in time"
     return str(told) or type(told).__name__

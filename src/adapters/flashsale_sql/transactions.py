@@ -99,12 +99,7 @@ async def _transaction(engine: AsyncEngine) -> AsyncIterator[Transaction]:
     try:
         async with engine.connect() as connection:
             transaction = Transaction(connection)
-            try:
-                yield transaction
-            except (OSError, TimeoutError):
-                # SQLAlchemy does not know these as the end of a connection, and would use it again.
-                await connection.invalidate()
-                raise
+            yield transaction
     except DRIVER_ERRORS as error:
         committing = transaction is not None and transaction.is_committing
         told = translated(error, committing=committing)

@@ -374,8 +374,9 @@ class OrderRepositoryContract:
         """One event a row, of what the row says."""
         batch = [decision(sale, "p1", quantity=10), decision(sale, "p2")]
         await database.orders.record(batch, epochs_of(sale))
-        events = {event.purchase_id: event for event in await told_events(database)}
-        assert len(events) == 2
+        told = await told_events(database)
+        assert len(told) == 2
+        events = {event.purchase_id: event for event in told}
         assert events[PurchaseId("p1")].type is OrderEventType.ORDER_CREATED
         drifted = events[PurchaseId("p2")]
         assert drifted.type is OrderEventType.PURCHASE_REJECTED
