@@ -89,6 +89,7 @@ def _fetch_kafka(target: Path) -> None:
     )
     _maven(
         "kafka",
+        target.parent,
         "-f",
         str(pom),
         f"{DEPENDENCY_PLUGIN}:copy-dependencies",
@@ -101,13 +102,15 @@ def _fetch_registry(target: Path) -> None:
     # Maven unpacks it too: Debian 12's Python does not know tarfile's safe filter yet.
     _maven(
         "registry",
+        target.parent,
         f"{DEPENDENCY_PLUGIN}:unpack",
         f"-Dartifact={REGISTRY_ARTIFACT}",
         f"-DoutputDirectory={target}",
     )
 
 
-def _maven(kind: str, *arguments: str) -> None:
+def _maven(kind: str, where: Path, *arguments: str) -> None:
+    """Run Maven in a temporary folder: it leaves its marks where it runs."""
     binary = launch.program(kind, ["mvn"], "maven")
     done = subprocess.run(
         [binary, "-q", "-B", *arguments],
@@ -115,6 +118,7 @@ def _maven(kind: str, *arguments: str) -> None:
         text=True,
         check=False,
         timeout=FETCH_S_MAX,
+        cwd=where,
     )
     if done.returncode:
         said = (done.stdout + done.stderr)[-launch.LOG_TAIL_CHARACTERS :]
