@@ -15,7 +15,7 @@ from aio_pika.abc import AbstractConnection
 from flashsale_core.errors import Unavailable
 from flashsale_core.events import Channel
 from flashsale_core.ports import Delivery, Subscription
-from flashsale_core.testing.event_bus import take_delivery, take_messages
+from flashsale_core.testing.event_bus import SILENCE_S, take_delivery, take_messages
 from flashsale_core.testing.plain_codec import PlainCodec
 from flashsale_rabbitmq import RabbitMQBus, open_rabbitmq_bus
 from flashsale_rabbitmq.subscription import RabbitMQSubscription
@@ -72,6 +72,12 @@ async def take_bodies(subscription: Subscription, count: int) -> list[bytes | No
     return [message.body for message in await take_messages(subscription, count)]
 
 
+async def assert_idle(waiting: asyncio.Future[Delivery]) -> None:
+    """Listen for long enough to be sure that nothing comes."""
+    done, _ = await asyncio.wait([waiting], timeout=SILENCE_S)
+    assert not done
+
+
 async def test_when_a_worker_is_killed_its_unacknowledged_come_first_and_in_order(
     world: RabbitMQWorld,
 ) -> None:
@@ -91,6 +97,7 @@ async def test_when_a_worker_is_killed_its_unacknowledged_come_first_and_in_orde
         assert await worker.stdout.readline() == b"0\n"
         async with world.bus.subscribe(Channel.ACCEPTED, messages_max=HELD) as heir:
             waiting = asyncio.ensure_future(heir.take())
+            await assert_idle(waiting)
             worker.kill()
             async with asyncio.timeout(30):
                 first = await waiting
@@ -115,6 +122,7 @@ async def test_a_worker_that_stops_with_work_in_hand_is_not_overtaken(
         in_hand = await take_delivery(leaving)
         async with other.subscribe(Channel.ACCEPTED, messages_max=HELD) as next_one:
             waiting = asyncio.ensure_future(next_one.take())
+            await assert_idle(waiting)
             await close_as_a_worker_does(leaving)
             async with asyncio.timeout(30):
                 first = await waiting
@@ -140,8 +148,7 @@ async def test_a_lost_connection_brings_the_same_again_and_the_old_delivery_mean
         old = await take_delivery(subscription)
         await cut(subscription)
         further = asyncio.ensure_future(subscription.take())
-        done, _ = await asyncio.wait([further], timeout=1)
-        assert not done
+        await assert_idle(further)
         await subscription.acknowledge(old)
         async with asyncio.timeout(30):
             again = await further
@@ -157,6 +164,22 @@ async def cut(subscription: Subscription) -> None:
     connection: AbstractConnection = await subscription._line.connection()
     assert connection.transport is not None
     await connection.transport.connection.close(ConnectionResetError("cut by a test"))
+
+
+async def test_what_is_given_back_comes_before_what_has_arrived_meanwhile(
+    world: RabbitMQWorld,
+) -> None:
+    """Later messages of the queue may be here already; they wait."""
+    async with world.bus.subscribe(Channel.REQUESTS, messages_max=HELD) as subscription:
+        await world.put(Channel.REQUESTS, b"first")
+        held = await take_delivery(subscription)
+        await put_numbers(world, Channel.REQUESTS, 3)
+        assert isinstance(subscription, RabbitMQSubscription)
+        async with asyncio.timeout(30):
+            while subscription._lanes[0].unacknowledged < 4:  # noqa: ASYNC110 - nothing tells
+                await asyncio.sleep(0.01)
+        await subscription.give_back(held)
+        assert await take_bodies(subscription, 4) == [b"first", b"0", b"1", b"2"]
 
 
 async def test_what_is_given_back_is_not_counted_as_a_delivery(world: RabbitMQWorld) -> None:
@@ -219,6 +242,33 @@ async def test_a_delivery_held_too_long_goes_to_another_worker(world: RabbitMQWo
         assert [message.body for message in again.messages] == bodies
         await world.put(Channel.ACCEPTED, b"later")
         assert await take_bodies(stuck, 1) == [b"later"]
+
+
+async def test_a_stuck_worker_does_not_fetch_again_what_it_gave_up(world: RabbitMQWorld) -> None:
+    """It takes no part until it has ended its delivery, or it would hold the same for ever."""
+    await put_numbers(world, Channel.REQUESTS, 2)
+    impatient = attrs.evolve(world.config, hold_ms_max=200)
+    async with (
+        open_rabbitmq_bus(impatient, PlainCodec()) as stuck_bus,
+        stuck_bus.subscribe(Channel.REQUESTS, messages_max=HELD) as stuck,
+    ):
+        held = await take_all(stuck, 2)
+        async with asyncio.timeout(30):
+            # The broker tells only who asks.
+            while await waiting_in(world, world.config.requests) != 2:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        for _ in range(5):
+            await asyncio.sleep(0.1)
+            assert await waiting_in(world, world.config.requests) == 2
+        await stuck.give_back(held)
+        assert await take_bodies(stuck, 2) == [b"0", b"1"]
+
+
+async def waiting_in(world: RabbitMQWorld, queue: str) -> int | None:
+    """Ask the broker how many messages are with nobody."""
+    async with world.foreign_channel() as foreign:
+        declared = await foreign.declare_queue(queue, passive=True)
+        return declared.declaration_result.message_count
 
 
 async def test_a_queue_that_is_deleted_and_made_again_is_consumed_again(
