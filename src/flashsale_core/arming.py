@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from flashsale_core.model import GateRecord, PurchaseState, Sale, SaleId
+from flashsale_core.model import GateRecord, PurchaseState, Sale, SaleId, SaleState
 from flashsale_core.ports import GateBooks, SaleBooks, SaleCatalogue, StockGate
 
 LOAD_CHUNK = 1_000
@@ -56,7 +56,12 @@ async def rebuild_stopped(catalogue: SaleCatalogue, gate: StockGate, sale_id: Sa
     """Begin another life of a sale's gate, while nobody else is at work.
 
     The caller guarantees that no process serves the sale and that nothing waits on the ACCEPTED
-    channel: every promise is then in the database.
+    channel: every promise is then in the database. A sale that was HALTED is PAUSED afterwards:
+    its books are right again, and an operator who knows why they were not resumes it.
     """
     await catalogue.raise_epoch(sale_id)
-    return await arm_from_database(catalogue, gate, sale_id)
+    sale = await arm_from_database(catalogue, gate, sale_id)
+    if sale.state is SaleState.HALTED:
+        sale = await catalogue.change_state(sale_id, SaleState.PAUSED, expected=(SaleState.HALTED,))
+        await gate.set_state(sale_id, sale.epoch, sale.state)
+    return sale

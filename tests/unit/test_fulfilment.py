@@ -3,7 +3,7 @@
 import attrs
 import pytest
 
-from flashsale_core.arming import expected_books
+from flashsale_core.arming import expected_books, rebuild_stopped
 from flashsale_core.errors import StaleEpoch, Unavailable, Why
 from flashsale_core.events import Channel, ParkedStatus, PurchaseAccepted, PurchasesAccepted
 from flashsale_core.model import (
@@ -258,6 +258,23 @@ async def test_a_gate_proven_wrong_halts_the_sale() -> None:
     assert books.outside == 1  # what drifted stays held until a rebuild
     await world.board.refresh()
     assert sale_of(world).state is SaleState.HALTED
+
+
+async def test_a_rebuild_puts_a_halted_sales_books_right_and_leaves_it_paused() -> None:
+    """An operator who knows why they were wrong resumes it."""
+    world = World()
+    await world.sell(units=2)
+    sale = sale_of(world)
+    await world.parking.deliver([world.message(request())])
+    catalogue = world.database.catalogue
+    await catalogue.change_state(sale.sale_id, SaleState.HALTED, expected=[SaleState.OPEN])
+    rebuilt = await rebuild_stopped(catalogue, world.gate, sale.sale_id)
+    assert (rebuilt.epoch, rebuilt.state) == (2, SaleState.PAUSED)
+    await world.board.refresh()
+    books = await world.books()
+    assert (books.state, books.available, books.sold) == (SaleState.PAUSED, 1, 1)
+    view = await world.selling.resume(sale.sale_id)
+    assert view.sale.state is SaleState.OPEN
 
 
 async def test_a_promise_for_a_sale_that_never_was_is_dead_and_an_alarm() -> None:
