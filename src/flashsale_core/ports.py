@@ -422,6 +422,9 @@ class SaleCatalogue(Protocol):
         Raises Conflict("wrong-state") from a state that is not expected, Conflict("unknown-sale").
         """
 
+    async def settled(self, *, after_ms: int, until_ms: int) -> list[SaleId]:
+        """List the sales that have been SETTLED for at least `after_ms`, and not for `until_ms`."""
+
     async def raise_epoch(self, sale_id: SaleId) -> Sale:
         """Begin the next life of the sale's gate."""
 

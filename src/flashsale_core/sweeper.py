@@ -6,7 +6,7 @@ from flashsale_core.board import SaleBoard
 from flashsale_core.errors import Unavailable
 from flashsale_core.events import PurchasesAccepted
 from flashsale_core.fulfilment import follow_batch
-from flashsale_core.model import Epoch, PurchaseId, PurchaseState, Sale
+from flashsale_core.model import Epoch, PurchaseId, PurchaseState, Sale, SaleId
 from flashsale_core.ports import (
     Alarm,
     Clock,
@@ -15,6 +15,7 @@ from flashsale_core.ports import (
     OrderRepository,
     Overdue,
     ParkedMessages,
+    SaleCatalogue,
     Standing,
     StockGate,
 )
@@ -24,6 +25,32 @@ SWEEP_MAX = 500
 """Journal entries of one sale taken in one go: one FCALL, one query, one message."""
 OUTSIDE_ALARM_MS = 3_600_000
 """The outside door's purchases are left to their redelivery; after an hour a person must look."""
+
+
+FORGET_WINDOW_MS = 7 * 86_400_000
+"""How far back settled sales are looked for: workers that rested a week still clean up."""
+
+
+class Forgetter:
+    """Gives the gate's memory of long settled sales back; the rows stay."""
+
+    def __init__(self, *, catalogue: SaleCatalogue, gate: StockGate, keep_ms: int) -> None:
+        """Keep the books for `keep_ms`: so long a buyer's retry is still answered by the gate."""
+        self._catalogue = catalogue
+        self._gate = gate
+        self._keep_ms = keep_ms
+        self._forgotten: set[SaleId] = set()
+
+    async def forget(self) -> int:
+        """Drop what is due; answer how many sales that were. Dropping twice does no harm."""
+        due = await self._catalogue.settled(
+            after_ms=self._keep_ms, until_ms=self._keep_ms + FORGET_WINDOW_MS
+        )
+        fresh = [sale_id for sale_id in due if sale_id not in self._forgotten]
+        for sale_id in fresh:
+            await self._gate.drop(sale_id)
+        self._forgotten = set(due)
+        return len(fresh)
 
 
 class Sweeper:

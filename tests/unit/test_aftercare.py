@@ -6,7 +6,9 @@ from flashsale_core.errors import Conflict, Unavailable, Why
 from flashsale_core.events import Channel, ParkedStatus
 from flashsale_core.inquiry import PurchaseStatus
 from flashsale_core.model import ItemId, PurchaseId, PurchaseState, Sale, SaleId, SaleState
+from flashsale_core.outcomes import Accepted, Closed
 from flashsale_core.ports import Alarm
+from flashsale_core.sweeper import Forgetter
 from tests.unit.world import World, request
 
 RESERVED_DUE_MS = 10_000
@@ -133,6 +135,24 @@ async def test_a_gate_that_missed_a_pause_is_aligned() -> None:
     await world.board.refresh()
     await world.sweeper.align()
     assert (await world.books()).state is SaleState.PAUSED
+
+
+async def test_a_long_settled_sales_books_are_given_back_once() -> None:
+    """Until then a retry hears its old answer; afterwards the item is closed."""
+    world = World()
+    await world.sell()
+    async with world.worker():
+        await world.desk.buy(request())
+    sale_id = sale_of(world).sale_id
+    await world.selling.close(sale_id)
+    await world.selling.settle(sale_id)
+    forgetter = Forgetter(catalogue=world.database.catalogue, gate=world.gate, keep_ms=HOUR_MS)
+    assert await forgetter.forget() == 0
+    assert isinstance(await world.desk.buy(request()), Accepted)
+    world.clock.ms += HOUR_MS
+    assert await forgetter.forget() == 1
+    assert await forgetter.forget() == 0
+    assert await world.desk.buy(request()) == Closed()
 
 
 # ── parked messages ─────────────────────────────────────────────────────────────────────────────

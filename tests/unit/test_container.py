@@ -153,7 +153,7 @@ async def test_readiness_moves_the_dependencies_metric() -> None:
         (
             Worker,
             {
-                *("accepted", "requests", "relay", "sweeper", "parked messages"),
+                *("accepted", "requests", "relay", "sweeper", "parked messages", "settled sales"),
                 *("sales", "readiness", "samples", "summaries"),
             },
         ),

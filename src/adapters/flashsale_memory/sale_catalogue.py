@@ -106,7 +106,20 @@ class MemorySaleCatalogue:
             raise Conflict("unknown-sale", f"no sale {sale_id} was ever made")
         return sale
 
+    async def settled(self, *, after_ms: int, until_ms: int) -> list[SaleId]:
+        """List the sales that have been SETTLED for at least `after_ms`, and not for `until_ms`."""
+        now_ms, since = self._tables.clock.now_ms(), self._tables.state_since
+        return [
+            sale.sale_id
+            for sale in self._tables.sales.values()
+            if sale.state is SaleState.SETTLED
+            and after_ms <= now_ms - since[sale.sale_id] < until_ms
+        ]
+
     def _put(self, sale: Sale) -> Sale:
+        before = self._tables.sales.get(sale.sale_id)
+        if before is None or before.state is not sale.state:
+            self._tables.state_since[sale.sale_id] = self._tables.clock.now_ms()
         self._tables.sales[sale.sale_id] = sale
         return sale
 

@@ -34,6 +34,7 @@ class Tables:
 
     clock: Clock
     sales: dict[SaleId, Sale] = attrs.field(factory=dict)
+    state_since: dict[SaleId, int] = attrs.field(factory=dict)
     orders: dict[Key, Order] = attrs.field(factory=dict)
     outbox: list[WaitingFact] = attrs.field(factory=list)
     parked: dict[tuple[str, str], ParkedRow] = attrs.field(factory=dict)

@@ -21,7 +21,7 @@ from flashsale_core.model import (
 )
 from flashsale_core.ports import SaleBooks, SaleCatalogue
 from flashsale_sql.dialects import item_key
-from flashsale_sql.schema import now, orders, parked_messages, sales
+from flashsale_sql.schema import from_now, now, orders, parked_messages, sales
 from flashsale_sql.transactions import Transactions
 
 BOOKS_CHUNK = 5_000
@@ -116,6 +116,21 @@ class SqlSaleCatalogue:
             return sale
 
         return await self._transactions.write(work)
+
+    async def settled(self, *, after_ms: int, until_ms: int) -> list[SaleId]:
+        """List the sales that have been SETTLED for at least `after_ms`, and not for `until_ms`."""
+        query = (
+            select(sales.c.sale_id)
+            .where(sales.c.state == SaleState.SETTLED.value)
+            .where(sales.c.state_since <= from_now(-after_ms))
+            .where(sales.c.state_since > from_now(-until_ms))
+            .order_by(sales.c.sale_id)
+        )
+
+        async def work(connection: AsyncConnection) -> list[SaleId]:
+            return [SaleId(one) for one in (await connection.execute(query)).scalars()]
+
+        return await self._transactions.read(work)
 
     async def raise_epoch(self, sale_id: SaleId) -> Sale:
         """Begin the next life of the sale's gate."""

@@ -21,7 +21,7 @@ from flashsale.settings import Settings
 from flashsale.settings_rules import load_rules
 from flashsale.supervision import Backoff, Loops
 from flashsale.watching import Samples, Summaries
-from flashsale.worker import Consumer, Feeding, Relay, Sweeping
+from flashsale.worker import FORGET_INTERVAL_MS, Consumer, Feeding, Forgetting, Relay, Sweeping
 from flashsale_coalesce import CoalescingBus, CoalescingCatalogue, CoalescingGate
 from flashsale_core.board import SaleBoard
 from flashsale_core.events import Channel
@@ -31,7 +31,7 @@ from flashsale_core.parking import Parking
 from flashsale_core.ports import Subscription
 from flashsale_core.purchase import PurchaseDesk
 from flashsale_core.selling import SaleDesk
-from flashsale_core.sweeper import Sweeper
+from flashsale_core.sweeper import Forgetter, Sweeper
 from flashsale_memory.clock import SystemClock
 from flashsale_prometheus import Metrics, PrometheusObserver, Sampler, expose
 
@@ -221,6 +221,16 @@ class Worker(_Process):
         sweeper=sweeper,
         interval_ms=Commands.settings.provided.sweep_interval_ms,
     )
+    forgetting = providers.Singleton(
+        Forgetting,
+        forgetter=providers.Singleton(
+            Forgetter,
+            catalogue=Commands.database.provided.catalogue,
+            gate=Commands.gate,
+            keep_ms=Commands.settings.provided.settled_keep_ms,
+        ),
+        interval_ms=FORGET_INTERVAL_MS,
+    )
     feeding = providers.Singleton(
         Feeding,
         parking=parking,
@@ -243,6 +253,7 @@ class Worker(_Process):
             "relay": relay.provided.step,
             "sweeper": sweeping.provided.step,
             "parked messages": feeding.provided.step,
+            "settled sales": forgetting.provided.step,
             "sales": _Process.board_keeper.provided.step,
             "readiness": readiness.provided.step,
             "samples": providers.Singleton(Samples, sampler=sampler).provided.step,

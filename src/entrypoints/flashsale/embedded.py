@@ -30,6 +30,7 @@ async def open_demo_sale(settings: Settings, catalogue: SaleCatalogue, desk: Sal
     return any(sale.item_id == DEMO_ITEM for sale in sales)
 
 
+AS_JSON = "Content-Type: application/json"
 FIRST_BUY = '{"userId": 101, "productId": 1, "purchaseId": "first"}'
 """With an id of its own, so that the lines printed after it can be typed as they stand."""
 
@@ -46,8 +47,7 @@ def banner(settings: Settings, *, is_demo: bool) -> str:
         lines += [
             "Buy a unit of the demo sale, look the purchase up, look at the sale:",
             "",
-            f"  curl -X POST -H 'Content-Type: application/json' -d '{FIRST_BUY}'"
-            f" {base}/purchase/buy",
+            f"  curl -X POST -H '{AS_JSON}' -d '{FIRST_BUY}' {base}/purchase/buy",
             f"  curl {base}/purchase/first",
             f"  curl {base}/sales/1.1",
             "",

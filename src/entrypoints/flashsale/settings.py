@@ -26,6 +26,7 @@ from flashsale.setting_kinds import (
 )
 
 MINUTE_MS = 60_000
+DAY_MS = 24 * 60 * MINUTE_MS
 
 
 class Entrypoint(StrEnum):
@@ -197,6 +198,12 @@ class Settings:
         MINUTE_MS,
         """Between two rounds of the sweeper, which publishes lost purchases again. With the delay
         of a reserved one (10 s) a lost purchase is an order within 15 s.""",
+    )
+    settled_keep_ms: int = whole(
+        DAY_MS,
+        0,
+        30 * DAY_MS,
+        """How long the gate keeps a settled sale's books, so that a retry gets its old answer.""",
     )
     journal_reserved_due_ms: int = whole(
         10_000,

@@ -17,10 +17,12 @@ from flashsale_core.errors import StaleEpoch, Unavailable
 from flashsale_core.events import Channel
 from flashsale_core.parking import FEED_MAX, Parking
 from flashsale_core.ports import Clock, Delivery, EventBus, Observer, Outbox, Subscription
-from flashsale_core.sweeper import SWEEP_MAX, Sweeper
+from flashsale_core.sweeper import SWEEP_MAX, Forgetter, Sweeper
 
 T = TypeVar("T")
 
+FORGET_INTERVAL_MS = 60_000
+"""Memory is given back by the day; a look a minute is soon enough."""
 STALE_TRIES_QUIETLY = 3
 """An epoch changes rarely, and once; what still differs after so many looks must wait."""
 
@@ -193,6 +195,19 @@ class Sweeping:
         published = await self.sweeper.sweep()
         await self.sweeper.align()
         return 0.0 if published >= SWEEP_MAX else self.interval_ms / 1_000
+
+
+@attrs.frozen(kw_only=True)
+class Forgetting:
+    """Gives the gate's memory of long settled sales back."""
+
+    forgetter: Forgetter
+    interval_ms: int
+
+    async def step(self) -> float:
+        """Drop what is due."""
+        await self.forgetter.forget()
+        return self.interval_ms / 1_000
 
 
 @attrs.frozen(kw_only=True)

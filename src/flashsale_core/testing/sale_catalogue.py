@@ -341,6 +341,18 @@ class SaleCatalogueContract:
         sold = await database.catalogue.books(sale.sale_id)
         assert by_id(sold) == {"p1": record_of("p1", PurchaseState.SOLD)}
 
+    async def test_settled_sales_are_listed_by_how_long_they_are(
+        self, database: Database, sale: Sale
+    ) -> None:
+        """What is settled is final, and its gate may forget it some day."""
+        day_ms = 86_400_000
+        catalogue = database.catalogue
+        assert await catalogue.settled(after_ms=0, until_ms=day_ms) == []
+        await catalogue.change_state(sale.sale_id, SaleState.CLOSED, expected=[SaleState.OPEN])
+        await catalogue.change_state(sale.sale_id, SaleState.SETTLED, expected=[SaleState.CLOSED])
+        assert await catalogue.settled(after_ms=0, until_ms=day_ms) == [sale.sale_id]
+        assert await catalogue.settled(after_ms=day_ms, until_ms=2 * day_ms) == []
+
     async def test_a_held_unit_of_nobody_stops_the_books(
         self, database: Database, sale: Sale
     ) -> None:
