@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from flashsale_core.errors import StaleEpoch
-from flashsale_core.events import ParkedMessage, ParkedStatus
 from flashsale_core.model import (
     ItemId,
     OrderStatus,
@@ -27,6 +26,7 @@ from flashsale_sql import SqlDatabase, open_database
 from flashsale_sql.dialects import item_key
 from flashsale_sql.engines import Waits
 from tests.integration.sql_world import (
+    PATIENCE_S,
     ask,
     emptied,
     plain_connection,
@@ -172,27 +172,24 @@ async def test_workers_that_find_units_missing_never_deadlock_either(
     assert await deadlocks(url) == before
 
 
-async def test_workers_that_park_the_same_messages_never_deadlock(
-    url: str, database: SqlDatabase
+async def test_messages_are_parked_in_ascending_order(
+    url: str, database: SqlDatabase, outsider: Any
 ) -> None:
-    """After a rebalance both hold the same delivery."""
-    before = await deadlocks(url)
-    async with open_database(url) as one, open_database(url) as other:
-        for number in range(20):
-            batch = [parked(f"r{number}:{n:03}", "p") for n in range(100)]
-            barrier = asyncio.Barrier(2)
-
-            async def park(
-                by: SqlDatabase,
-                messages: list[ParkedMessage],
-                barrier: asyncio.Barrier = barrier,
-            ) -> int:
-                await barrier.wait()
-                return sum(await by.parked.park(messages))
-
-            assert sum(await asyncio.gather(park(one, batch), park(other, batch[::-1]))) == 100
-    assert await deadlocks(url) == before
-    assert (await database.parked.counts())[ParkedStatus.WAITING] == 2_000
+    """After a rebalance two workers hold the same delivery, and must not wait in a circle."""
+    being_parked = outsider.transaction()
+    await being_parked.start()
+    await outsider.execute(
+        "INSERT INTO parked_messages (origin, purchase_id, channel, partition, headers, status, "
+        "reason, detail, holds_unit, attempts, parked_at, changed_at) "
+        "VALUES ('o:2', 'p', 'requests', 0, '[]', 'DEAD', '', '', false, 0, now(), now())"
+    )
+    batch = [parked(origin, "p") for origin in ("o:3", "o:2", "o:1")]
+    waiting = asyncio.ensure_future(database.parked.park(batch))
+    await until_waiting(url)
+    later = database.parked.park([parked("o:3", "p")])
+    assert await asyncio.wait_for(later, PATIENCE_S) == [True]
+    await being_parked.commit()
+    assert await waiting == [False, False, True]
 
 
 async def test_the_victim_of_a_deadlock_is_tried_again(
