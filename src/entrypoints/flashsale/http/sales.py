@@ -156,7 +156,7 @@ def _desk(request: Req) -> SaleDesk:
 def _sale_id(request: Req) -> SaleId:
     read_query(_Nothing, request.scope["query_string"])
     sale_id = request.path_params["saleId"]
-    if not re.fullmatch(SALE_ID_PATTERN, sale_id) or sale_id.endswith("\n"):
+    if not re.fullmatch(SALE_ID_PATTERN, sale_id):
         raise ProblemRaised(problem(problems.UNKNOWN_SALE))
     return SaleId(sale_id)
 
