@@ -4,7 +4,6 @@ Everything it does may be done twice, by two workers, or again after a crash.
 """
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -110,15 +109,11 @@ class Consumer:
             await _cancelled(stop)
 
     async def _handle(self, subscription: Subscription, delivery: Delivery) -> None:
-        """Fulfil a delivery and acknowledge it, or give it back at the stop or a failure."""
-        try:
-            is_done = await self._fulfil(delivery)
-        except BaseException:
-            # Cancelled, or beyond mending: the same messages come again, here or elsewhere.
-            with contextlib.suppress(Exception):
-                await subscription.give_back(delivery)
-            raise
-        if is_done:
+        """Fulfil a delivery and acknowledge it, or give it back at the stop.
+
+        Cancelled or beyond mending, it ends the subscription, which gives back all it holds.
+        """
+        if await self._fulfil(delivery):
             await subscription.acknowledge(delivery)
         else:
             await subscription.give_back(delivery)
