@@ -251,7 +251,8 @@ async def test_more_connections_than_the_limit_are_let_go(monkeypatch: pytest.Mo
     async with running(Shop().app) as here, connected(here) as first:
         await first.send(BUY)
         assert (await first.answer())[0] == 404
-        async with connected(here) as second:
+        # At once, and not only because it says nothing.
+        async with connected(here) as second, asyncio.timeout(server.HEAD_WAIT_S / 2):
             assert await second.rest() == b""
         await first.send(BUY)
         assert (await first.answer())[0] == 404
