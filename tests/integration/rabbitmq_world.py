@@ -22,7 +22,7 @@ from flashsale_rabbitmq import (
 )
 from flashsale_rabbitmq.connecting import connect
 from flashsale_rabbitmq.envelope import ReadingConnection
-from flashsale_rabbitmq.topology import wanted_queues
+from flashsale_rabbitmq.shapes import wanted_queues
 from flashsale_rabbitmq.wire import amqp_headers, message_from
 from tests.servers import RabbitMQ
 

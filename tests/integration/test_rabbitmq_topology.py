@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import attrs
 import pytest
+from aiormq.exceptions import ChannelAccessRefused
 
 from flashsale_core.errors import Conflict, Unavailable, Why
 from flashsale_core.events import Channel
@@ -19,6 +20,7 @@ from flashsale_rabbitmq import (
     RabbitMQConfig,
     ensure_topology,
     open_rabbitmq_bus,
+    topology,
     verify_topology,
 )
 from tests.integration.rabbitmq_world import (
@@ -118,6 +120,38 @@ async def test_a_check_names_what_is_missing_and_creates_nothing(config: RabbitM
             assert f"queue {config.requests}" in raised.value.detail
         await ensure_topology(config)
         await bus.check()
+
+
+async def test_a_user_who_may_not_configure_sees_existence_and_may_not_create(
+    world: RabbitMQWorld, config: RabbitMQConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A locked-down process starts on queues that are there; creating is refused, and says why."""
+
+    async def refuse(*_: object, **__: object) -> None:
+        raise ChannelAccessRefused("ACCESS_REFUSED - configure access refused")
+
+    passive_only = {
+        name: forbid_but_passive(getattr(topology, name), refuse)
+        for name in ("_declare", "_declare_exchange")
+    }
+    for name, declare in passive_only.items():
+        monkeypatch.setattr(topology, name, declare)
+    await verify_topology(world.config)
+    with pytest.raises(Conflict, match="missing"):
+        await verify_topology(config)
+    with pytest.raises(Unavailable, match="lacks a right"):
+        await ensure_topology(config)
+
+
+def forbid_but_passive(
+    declare: Callable[..., Awaitable[None]], refuse: Callable[..., Awaitable[None]]
+) -> Callable[..., Awaitable[None]]:
+    """Answer as a broker does to a user without the right to configure."""
+
+    def answer(*what: object, passive: bool = False) -> Awaitable[None]:
+        return declare(*what, passive=True) if passive else refuse()
+
+    return answer
 
 
 async def test_subscribing_to_a_missing_queue_says_so_and_recovers(

@@ -32,7 +32,7 @@ from flashsale_rabbitmq import RabbitMQConfig, faults
 from flashsale_rabbitmq.confirming import Letter, publish
 from flashsale_rabbitmq.envelope import UNREADABLE, EnvelopeReader, header_bytes, read_envelope
 from flashsale_rabbitmq.publisher import REST_S, Turns
-from flashsale_rabbitmq.topology import QueueShape, as_found, wanted_queues, without_unseen
+from flashsale_rabbitmq.shapes import QueueShape, as_found, wanted_queues, without_unseen
 from flashsale_rabbitmq.wire import (
     DLT_CUT_HEADER,
     DLT_DETAIL_HEADER,
