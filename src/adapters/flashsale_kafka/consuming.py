@@ -211,7 +211,7 @@ class KafkaSubscription:
             self._blocked = frozenset(self._lanes.owned()) - frozenset(wanted)
             found = await reader.await_news(wanted)
             # The news is one record; what came with it makes the delivery full.
-            await reader.drain(self._lanes.with_room())
+            found |= await reader.drain(self._lanes.with_room())
         self._blocked = frozenset()
         if found:
             self._news.set()
