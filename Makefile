@@ -47,6 +47,7 @@ test: ## install what is missing, say so, and run every test
 	@scripts/phase "Kafka and schema registry" scripts/fetch-servers $(BIN)/python
 	@scripts/phase "Unit tests" $(MAKE) unit
 	@scripts/phase "Integration tests" $(MAKE) integration
+	@scripts/phase "Documentation" $(MAKE) docs
 
 .PHONY: unit
 unit: $(VENV)/.installed-dev ## the tests that need no server
@@ -59,6 +60,10 @@ integration: $(VENV)/.installed-dev ## the tests on real servers, which they sta
 	alone=0; $(BIN)/python -m pytest tests/integration -m alone || alone=$$?; \
 	test $$alone -ne 5 || alone=0; \
 	exit $$((together ? together : alone))
+
+.PHONY: docs
+docs: $(VENV)/.installed-dev ## run the code of every page and look up the names that they use
+	@$(BIN)/python -m pytest tests/docs -n $(TEST_PROCESSES) --dist load
 
 .PHONY: check
 check: $(VENV)/.installed-dev ## format, lint, types, import rules, unit tests

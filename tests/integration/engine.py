@@ -83,6 +83,8 @@ class Engine:
 
     folder: Path
     settings: dict[str, str]
+    python: str = sys.executable
+    """The interpreter; one that is not ours has the wheel installed, and is shown no checkout."""
     programs: list[Program] = attrs.field(factory=list)
 
     @property
@@ -94,13 +96,15 @@ class Engine:
     def env(self) -> dict[str, str]:
         """The environment of every process: ours, without anybody else's settings."""
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("FLASHSALE_")}
-        path = os.pathsep.join(str(ROOT / source) for source in SOURCES)
-        return {**inherited, "PYTHONPATH": path, **self.settings}
+        inherited.pop("PYTHONPATH", None)
+        if self.python == sys.executable:
+            inherited["PYTHONPATH"] = os.pathsep.join(str(ROOT / source) for source in SOURCES)
+        return {**inherited, **self.settings}
 
     def command(self, *args: str, **settings: str) -> subprocess.CompletedProcess[str]:
         """Run one command of the command line to its end."""
         return subprocess.run(
-            [sys.executable, "-m", "flashsale", *args],
+            [self.python, "-m", "flashsale", *args],
             env={**self.env, **settings},
             cwd=self.folder,
             capture_output=True,
@@ -127,7 +131,7 @@ class Engine:
         log = self.folder / f"{kind}-{port}.log"
         with log.open("wb") as out:
             process = subprocess.Popen(
-                [sys.executable, "-m", "flashsale", kind],
+                [self.python, "-m", "flashsale", kind],
                 env={**self.env, **where, **settings},
                 cwd=self.folder,
                 stdout=out,
@@ -156,9 +160,11 @@ class Engine:
 
 
 @contextlib.contextmanager
-def engine(folder: Path, settings: Mapping[str, str]) -> Iterator[Engine]:
+def engine(
+    folder: Path, settings: Mapping[str, str], *, python: str = sys.executable
+) -> Iterator[Engine]:
     """Have an engine; its processes are ended whatever the test does."""
-    ours = Engine(folder, dict(settings))
+    ours = Engine(folder, dict(settings), python)
     try:
         yield ours
     finally:

@@ -13,8 +13,8 @@ from flashsale_core.events import OrderEvent, PurchaseAccepted, PurchasesAccepte
 from flashsale_core.model import Epoch, PurchaseId, SaleId
 from flashsale_core.ports import EventBus
 
-PURCHASES_MAX = 1_000
-"""Purchases in one message: some 150 KB, well under every broker's limit."""
+PURCHASES_MAX = 500
+"""Purchases in one message: with the longest fields still under the megabyte that readers take."""
 IN_FLIGHT_MAX = 4
 """Publishes under way: enough to hide the broker's round trip, few enough that messages grow."""
 WAITING_MAX = 10_000
