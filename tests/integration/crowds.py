@@ -76,6 +76,6 @@ async def quiet_gate(url: str, sale_id: str = "1.1") -> dict[str, Any]:
         answer = await asyncio.to_thread(ask, "GET", f"{url}/sales/{sale_id}")
         gate = answer.body.get("gate")
         if gate is not None and gate["journal"] == 0:
-            return gate
+            return dict(gate)
         await asyncio.sleep(0.2)
     raise AssertionError(f"the gate of {sale_id} is not quiet: {gate}")

@@ -231,6 +231,7 @@ async def buy_until_told(
     urls: list[str], body: Mapping[str, object], *, tries: int = 40
 ) -> tuple[Answer, int]:
     """Repeat a 503 with the same id, at another door each time; answer how often it took."""
+    answer = Answer(503, {})
     for attempt in range(tries):
         try:
             answer = await buy_by_socket(urls[attempt % len(urls)], body)

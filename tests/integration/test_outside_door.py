@@ -14,7 +14,7 @@ from typing import Any
 import fastavro
 import pytest
 
-from flashsale_avro import AvroCodec, AvroConfig, RegistryConfig, open_codec
+from flashsale_avro import AvroCodec, AvroConfig, RegistryConfig, SchemaName, open_codec
 from flashsale_avro.framing import confluent_header
 from flashsale_avro.schema_files import schema_texts
 from flashsale_core.model import ItemId, PurchaseId, PurchaseRequest, UserId
@@ -25,7 +25,6 @@ from tests.integration.outside import Sent, dead_letters, sender
 from tests.servers import Kafka, Postgres, RabbitMQ, Redis, Registry
 
 PARKED_S_MAX = 60
-RECORD = "ch.luimode.flashsale.PurchaseRequest"
 
 
 def request(purchase: str) -> PurchaseRequest:
@@ -155,7 +154,7 @@ async def test_on_kafka_every_bad_message_is_parked_and_its_neighbours_are_order
     on_kafka: Engine, registry_server: Registry
 ) -> None:
     """Framing, schema and content, with the schema registry."""
-    schema = json.loads(schema_texts()[RECORD])
+    schema = json.loads(schema_texts()[SchemaName.PURCHASE_REQUEST])
     optional = {"name": "colour", "type": ["null", "string"], "default": None}
     wider = {**schema, "fields": [*schema["fields"], optional]}
     symbols = ["WEB", "MOBILE", "API", "LUNAR"]

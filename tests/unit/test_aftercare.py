@@ -256,7 +256,7 @@ async def test_an_id_known_in_two_sales_must_be_told_apart() -> None:
     with pytest.raises(Conflict):
         await world.inquiry.find(PurchaseId("p1"))
     for by in ({"item_id": ItemId("2")}, {"sale_id": SaleId("2.1")}):
-        found = await world.inquiry.find(PurchaseId("p1"), **by)  # type: ignore[arg-type]
+        found = await world.inquiry.find(PurchaseId("p1"), **by)
         assert found is not None
         assert found.sale_id == "2.1"
 

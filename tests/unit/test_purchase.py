@@ -107,7 +107,7 @@ async def test_a_confirm_after_the_promises_time_is_an_unknown_outcome() -> None
         world.clock.ms += PROMISE_MS
         await publish(facts)  # type: ignore[arg-type]
 
-    world.bus.publish = slow_publish  # type: ignore[method-assign,assignment]
+    world.bus.publish = slow_publish  # type: ignore[method-assign]
     async with world.worker():
         answer = await world.desk.buy(request())
         assert answer == OutcomeUnknown(purchase_id=PurchaseId("p1"))

@@ -86,8 +86,8 @@ def test_everything_wrong_is_reported_at_once(
         ),
         (
             "FLASHSALE_GATE_URL: memory:// forgets at every restart what was promised, and a "
-            "promise may then still wait on the bus. A memory gate goes with a memory bus: name both, or "
-            "neither"
+            "promise may then still wait on the bus. A memory gate goes with a memory bus: name "
+            "both, or neither"
         ),
     )
 

@@ -131,7 +131,8 @@ class World:
 
     async def sell(self, item: str = "1", **terms: int) -> None:
         """Open a sale of ten units, or of other terms."""
-        await self.selling.init(ItemId(item), SaleTerms(**{"units": 10, **terms}))
+        wanted = SaleTerms(**{"units": 10, **terms})  # type: ignore[arg-type]
+        await self.selling.init(ItemId(item), wanted)
 
     @asynccontextmanager
     async def worker(self) -> AsyncIterator[None]:

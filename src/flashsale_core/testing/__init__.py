@@ -1,1 +1,1 @@
-"""The public test kit (extra `testing`): strategies, a contract class per port, the gate's machine."""
+"""The public test kit (extra `testing`): strategies, a contract per port, the gate's machine."""
