@@ -22,6 +22,8 @@ import pytest
 START_WAIT_S = 60.0
 """A first start migrates; on a machine that runs everything else too, it takes a while."""
 STOP_WAIT_S = 30.0
+# Four starts of a process, on a machine that does other things too.
+pytestmark = pytest.mark.timeout(240)
 
 
 @attrs.define

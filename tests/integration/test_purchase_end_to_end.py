@@ -22,6 +22,8 @@ from tests.integration.engine import Answer, Engine, Program, ask, engine, own_n
 from tests.servers import Kafka, Postgres, RabbitMQ, Redis
 
 WAIT_S = 30.0
+# Whichever test comes first starts a broker and seven processes.
+pytestmark = pytest.mark.timeout(240)
 
 
 class Outsider(Protocol):
