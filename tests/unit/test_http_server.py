@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import itertools
 import signal
 import socket
 from collections.abc import AsyncIterator
@@ -243,6 +244,26 @@ async def test_what_does_not_finish_in_time_is_cut_off(caplog: pytest.LogCapture
         await here.stop()
         assert b"200" not in await client.rest()
     assert "timeout graceful shutdown exceeded" in caplog.text
+
+
+async def test_who_never_reads_the_answer_does_not_outlive_the_stop() -> None:
+    """What cannot be sent is dropped in the end."""
+    full = asyncio.Event()
+
+    async def endless(_scope: Any, _receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for count in itertools.count():
+            await send({"type": "http.response.body", "body": b" " * 2**16, "more_body": True})
+            if count == 10:
+                full.set()
+
+    async with running(endless, drain_s=0.05) as here, connected(here) as client:
+        await client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        await full.wait()
+        assert here._server is not None
+        await here.stop()
+        await asyncio.sleep(0)
+        assert not here._server.server_state.connections
 
 
 async def test_more_connections_than_the_limit_are_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
