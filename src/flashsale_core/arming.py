@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+from flashsale_core.errors import StaleEpoch
 from flashsale_core.model import GateRecord, PurchaseState, Sale, SaleId, SaleState
 from flashsale_core.ports import GateBooks, SaleBooks, SaleCatalogue, StockGate
 
@@ -31,21 +32,26 @@ def expected_books(books: SaleBooks) -> GateBooks:
     )
 
 
-async def arm_from_database(catalogue: SaleCatalogue, gate: StockGate, sale_id: SaleId) -> Sale:
+async def arm_from_database(catalogue: SaleCatalogue, gate: StockGate, sale: Sale) -> Sale:
     """Load the sale's gate from its rows and arm it; harmless when it is armed already.
 
-    Reading the books sets `armed_epoch`, so from here on only this epoch's promises count.
-    Raises Unavailable, or Corrupt("books-differ") when the gate did not take what it was given.
+    The gate is asked first: while it is away, nothing has been said in the database. Reading the
+    books sets `armed_epoch`, so from there on only this epoch's promises count, and only a rebuild
+    may load the gate again.
+
+    Raises Unavailable, StaleEpoch when somebody began another life of the gate meanwhile, or
+    Corrupt("books-differ") when the gate did not take what it was given.
     """
-    books = await catalogue.books(sale_id)
-    sale = books.sale
-    token = await gate.begin_load(sale_id, sale.epoch, sale.terms, sale.state)
+    token = await gate.begin_load(sale.sale_id, sale.epoch, sale.terms, sale.state)
     if token is None:
         return sale
+    books = await catalogue.books(sale.sale_id)
+    if books.sale.epoch != sale.epoch:
+        raise StaleEpoch(f"{sale.sale_id}: epoch {books.sale.epoch}, not {sale.epoch}")
     for chunk in _chunks(books.records):
-        await gate.load(sale_id, token, chunk)
-    await gate.arm(sale_id, token, expected_books(books))
-    return sale
+        await gate.load(sale.sale_id, token, chunk)
+    await gate.arm(sale.sale_id, token, expected_books(books))
+    return books.sale
 
 
 def _chunks(records: tuple[GateRecord, ...]) -> list[tuple[GateRecord, ...]]:
@@ -59,8 +65,8 @@ async def rebuild_stopped(catalogue: SaleCatalogue, gate: StockGate, sale_id: Sa
     channel: every promise is then in the database. A sale that was HALTED is PAUSED afterwards:
     its books are right again, and an operator who knows why they were not resumes it.
     """
-    await catalogue.raise_epoch(sale_id)
-    sale = await arm_from_database(catalogue, gate, sale_id)
+    raised = await catalogue.raise_epoch(sale_id)
+    sale = await arm_from_database(catalogue, gate, raised)
     if sale.state is SaleState.HALTED:
         sale = await catalogue.change_state(sale_id, SaleState.PAUSED, expected=(SaleState.HALTED,))
         await gate.set_state(sale_id, sale.epoch, sale.state)

@@ -43,7 +43,7 @@ class SaleDesk:
         """
         sale = await self._catalogue.create(item_id, terms)
         if sale.armed_epoch == 0:
-            await arm_from_database(self._catalogue, self._gate, sale.sale_id)
+            await arm_from_database(self._catalogue, self._gate, sale)
         await self._board.refresh()
         view = await self.show(sale.sale_id)
         if view.gate is None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from flashsale_core.errors import Conflict, Invalid, Unavailable
+from flashsale_core.errors import Conflict, Invalid, Unavailable, Why
 from flashsale_core.events import PurchaseAccepted
 from flashsale_core.model import (
     QUANTITY_MAX,
@@ -190,3 +190,20 @@ def test_items_with_dots_keep_their_sales_apart() -> None:
 def test_a_fault_is_named(error: Exception, fault: Fault) -> None:
     """Which failure is whose."""
     assert fault_of(error) is fault
+
+
+async def test_an_init_while_the_gate_is_away_can_be_repeated_when_it_is_back() -> None:
+    """Nothing was said in the database yet: no rebuild is needed."""
+    world = World()
+    begin_load = world.gate.begin_load
+
+    async def away(*_: object) -> str | None:
+        raise Unavailable(Why.GATE_AWAY)
+
+    world.gate.begin_load = away  # type: ignore[method-assign,assignment]
+    with pytest.raises(Unavailable):
+        await world.selling.init(ItemId("1"), SaleTerms(units=5))
+    world.gate.begin_load = begin_load  # type: ignore[method-assign]
+    view = await world.selling.init(ItemId("1"), SaleTerms(units=5))
+    assert (view.sale.sale_id, view.sale.armed_epoch) == (ONE, 1)
+    assert view.gate is not None
