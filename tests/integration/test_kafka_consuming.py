@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import attrs
 import pytest
 from aiokafka import AIOKafkaProducer
+from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.util import calc_crc32c_py
 
 from flashsale_core.events import Channel, Message
@@ -56,16 +57,22 @@ async def put_with_spoiled_header(world: KafkaWorld, values: list[bytes], spoile
     async with AIOKafkaProducer(
         bootstrap_servers=world.server.plaintext_bootstrap, enable_idempotence=False, acks="all"
     ) as producer:
-        batch = producer.create_batch()
-        for number, value in enumerate(values):
-            headers = [("SPOIL", b"x")] if number == spoiled else []
-            batch.append(timestamp=None, key=None, value=value, headers=headers)
-        buffer = bytearray(batch._build())
-        at = buffer.index(b"SPOIL")
-        buffer[at : at + 5] = b"\xff\xfe\xfd\xfc\xfb"
-        buffer[CRC_AT:BATCH_AT] = calc_crc32c_py(bytes(buffer[BATCH_AT:])).to_bytes(4, "big")
-        batch._buffer = buffer
+        batch = spoiled_batch(producer, values, spoiled)
         await (await producer.send_batch(batch, world.config.requests, partition=0))
+
+
+def spoiled_batch(producer: AIOKafkaProducer, values: list[bytes], spoiled: int) -> BatchBuilder:
+    """Build a batch as no client of Python's could."""
+    batch = producer.create_batch()
+    for number, value in enumerate(values):
+        headers = [("SPOIL", b"x")] if number == spoiled else []
+        batch.append(timestamp=None, key=None, value=value, headers=headers)
+    buffer = bytearray(batch._build())
+    at = buffer.index(b"SPOIL")
+    buffer[at : at + 5] = b"\xff\xfe\xfd\xfc\xfb"
+    buffer[CRC_AT:BATCH_AT] = calc_crc32c_py(bytes(buffer[BATCH_AT:])).to_bytes(4, "big")
+    batch._buffer = buffer
+    return batch
 
 
 async def test_a_record_that_the_driver_cannot_read_stops_nothing_and_nothing_is_skipped(
@@ -103,6 +110,33 @@ async def test_a_record_that_cannot_be_read_and_comes_first_stops_nothing(
         await world.put(Channel.REQUESTS, b"after")
         messages = await take_messages(subscription, 2)
     assert [message.body for message in messages] == [None, b"after"]
+
+
+async def test_a_record_that_cannot_be_read_loses_nothing_of_other_partitions(
+    world: KafkaWorld,
+) -> None:
+    """What one fetch brought of a sound partition comes, whatever lies on its neighbour."""
+    topic, rounds = world.config.requests, 15
+    async with (
+        world.bus.subscribe(Channel.REQUESTS, messages_max=10) as subscription,
+        AIOKafkaProducer(
+            bootstrap_servers=world.server.plaintext_bootstrap, enable_idempotence=False
+        ) as producer,
+    ):
+        messages: list[Message] = []
+        for _ in range(rounds):
+            # Without an await between, both travel in one request, and come in one fetch.
+            sound = producer.create_batch()
+            sound.append(timestamp=None, key=None, value=b"sound")
+            spoiled = spoiled_batch(producer, [b"spoiled"], spoiled=0)
+            confirms = [
+                await producer.send_batch(sound, topic, partition=1),
+                await producer.send_batch(spoiled, topic, partition=0),
+            ]
+            await asyncio.gather(*confirms)
+            messages += await take_messages(subscription, 2)
+    wanted = {f"{topic}:{partition}:{n}" for partition in (0, 1) for n in range(rounds)}
+    assert {message.origin for message in messages} == wanted
 
 
 @pytest.mark.parametrize("compression", ["gzip", "snappy", "lz4", "zstd"])
