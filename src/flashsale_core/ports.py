@@ -478,6 +478,12 @@ class ParkedMessages(Protocol):
     async def holding(self, sale_id: SaleId) -> int:
         """Count the parked messages of a sale that hold a unit or wait for one."""
 
+    async def dead(self, limit: int, *, before: int | None = None) -> list[ParkedMessage]:
+        """List DEAD messages, the newest first; `before` goes on below that id."""
+
+    async def find(self, parked_id: int) -> ParkedMessage | None:
+        """Find one by its id, whatever became of it."""
+
 
 # ── watching ────────────────────────────────────────────────────────────────────────────────────
 

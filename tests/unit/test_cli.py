@@ -1,12 +1,15 @@
 """The command line: its help, its exit codes, and one line for whatever cannot be done."""
 
+import asyncio
 import json
 import os
 import subprocess
 import sys
+from base64 import b64decode
 from collections.abc import Iterator
 from pathlib import Path
 
+import attrs
 import pytest
 from cyclopts import App
 from typed_settings import Secret
@@ -21,17 +24,21 @@ from flashsale.http.problems import BY_CODE
 from flashsale.observing import QUIET_OUTCOMES, UNAVAILABLE_OUTCOMES
 from flashsale.setting_kinds import Url
 from flashsale.settings import Settings
+from flashsale_core.events import Channel, Message, ParkedMessage, ParkedStatus
 from flashsale_core.inquiry import PurchaseStatus, PurchaseView
 from flashsale_core.model import Epoch, ItemId, PurchaseId, Sale, SaleId, SaleState, SaleTerms
+from flashsale_core.opening import DatabaseOptions
 from flashsale_core.ports import GateBooks
 from flashsale_core.selling import SaleView
+from flashsale_sql.opening import open_file_database
 
-GROUPS = ("sale", "purchase", "gate", "topics", "db", "schema")
+GROUPS = ("sale", "purchase", "gate", "topics", "db", "schema", "dead-letters")
 PROMISED = {
     *("run", "serve", "worker", "settings", "doctor", "buy"),
     *(f"sale {verb}" for verb in ("create", "list", "show", "pause", "resume", "close", "settle")),
     *("topics ensure", "db upgrade", "db current", "db sql"),
     *("gate install", "gate rebuild", "gate show"),
+    *("dead-letters list", "dead-letters show"),
     *("schema register", "schema show", "schema check", "purchase show"),
 }
 BROKERS = {"kafka": "kafka", "amqp": "rabbitmq"}
@@ -82,6 +89,18 @@ def test_every_command_explains_itself_with_an_example(typed: str, capsys: Captu
     told = " ".join(capsys.readouterr().out.split())
     assert f"Usage: flashsale {typed}" in told
     assert f"Example: flashsale {typed}" in told
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_completes_every_command(shell: str, tmp_path: Path) -> None:
+    """Written where it is wanted; nobody types `--yes-processes-are-stopped` by heart."""
+    script = tmp_path / "completion"
+    typed = ["--install-completion", "--shell", shell, "--output", str(script)]
+    assert run_command(typed) == 0
+    completes = script.read_text()
+    for name, _ in commands(build_app()):
+        assert name.split()[-1] in completes
+    assert "yes-processes-are-stopped" in completes
 
 
 def test_a_bare_call_shows_what_there_is(capsys: Captured) -> None:
@@ -194,6 +213,55 @@ def test_db_sql_writes_the_tables_and_touches_nothing(capsys: Captured, tmp_path
     assert run_command(["db", "sql"]) == 0
     assert "CREATE TABLE" in capsys.readouterr().out
     assert list(tmp_path.iterdir()) == []
+
+
+async def park(database_url: str, *messages: ParkedMessage) -> None:
+    """Have messages set aside in a file."""
+    async with open_file_database(database_url, DatabaseOptions(pool_size=2)) as database:
+        await database.parked.park(messages)
+
+
+def test_dead_letters_are_listed_and_shown_with_their_bytes(capsys: Captured) -> None:
+    """An operator sees what came, from where, and why it never can succeed; no broker is asked."""
+    assert run_command(["dead-letters", "list"]) == 0
+    assert capsys.readouterr().out == "no dead letters\n"
+    message = Message(
+        channel=Channel.REQUESTS,
+        body=b"\x1b[2Jnonsense",
+        key=b"k",
+        headers=(("source", b"shop"),),
+        origin="requests:0:7",
+        written_at_ms=1_700_000_000_000,
+    )
+    dead = ParkedMessage(
+        message=message, status=ParkedStatus.DEAD, reason="bad-framing", detail="no magic byte"
+    )
+    waiting = ParkedMessage(
+        message=attrs.evolve(message, origin="requests:0:8"),
+        status=ParkedStatus.WAITING,
+        reason="not-armed",
+    )
+    asyncio.run(park(Settings().database_url.text, dead, waiting))
+    assert run_command(["dead-letters", "list"]) == 0
+    [_, row] = capsys.readouterr().out.splitlines()
+    for word in ("bad-framing", "no magic byte", "requests:0:7", "2023-11-14T22:13:20.000Z"):
+        assert word in row
+    assert run_command(["dead-letters", "list", "--json"]) == 0
+    [listed] = json.loads(capsys.readouterr().out)
+    assert b64decode(listed["bodyBase64"]) == message.body
+    assert listed["headers"] == [{"name": "source", "valueBase64": "c2hvcA=="}]
+    shown = ["dead-letters", "show", str(listed["id"])]
+    assert run_command(shown) == 0
+    told = capsys.readouterr().out
+    assert "\x1b" not in told
+    assert "nonsense" in told
+    assert "header source: 'shop'" in told
+    assert run_command([*shown, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == listed
+    assert run_command(["dead-letters", "list", "--before", str(listed["id"])]) == 0
+    assert capsys.readouterr().out == "no dead letters\n"
+    assert run_command(["dead-letters", "show", "999"]) == EXIT_FAILED
+    assert "no message was ever parked under 999" in capsys.readouterr().err
 
 
 def test_schemas_are_listed_and_shown(capsys: Captured) -> None:

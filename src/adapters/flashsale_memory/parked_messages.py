@@ -39,7 +39,7 @@ class MemoryParkedMessages:
         due = sorted(due, key=lambda one: one.due_at_ms)[:limit]
         for one in due:
             one.due_at_ms = now_ms + lease_ms
-        return sorted((one.message for one in due), key=lambda message: message.parked_id or 0)
+        return sorted((one.message for one in due), key=_id_of)
 
     async def resolve(
         self, parked_id: int, status: ParkedStatus, *, reason: str = "", retry_in_ms: int = 0
@@ -71,8 +71,23 @@ class MemoryParkedMessages:
         of_sale = [one.message for one in self._having(_UNDONE) if one.message.sale_id == sale_id]
         return sum(message.status in _ALIVE or message.holds_unit for message in of_sale)
 
+    async def dead(self, limit: int, *, before: int | None = None) -> list[ParkedMessage]:
+        """List what is DEAD, the newest first."""
+        found = [one.message for one in self._having((ParkedStatus.DEAD,))]
+        newest_first = sorted(found, key=_id_of, reverse=True)
+        return [one for one in newest_first if before is None or _id_of(one) < before][:limit]
+
+    async def find(self, parked_id: int) -> ParkedMessage | None:
+        """Find one by its id."""
+        every = (one.message for one in self._tables.parked.values())
+        return next((one for one in every if one.parked_id == parked_id), None)
+
     def _having(self, statuses: tuple[ParkedStatus, ...]) -> list[ParkedRow]:
         return [one for one in self._tables.parked.values() if one.message.status in statuses]
+
+
+def _id_of(message: ParkedMessage) -> int:
+    return message.parked_id or 0
 
 
 _: type[ParkedMessages] = MemoryParkedMessages

@@ -148,6 +148,32 @@ class SqlParkedMessages:
 
         return await self._transactions.read(work)
 
+    async def dead(self, limit: int, *, before: int | None = None) -> list[ParkedMessage]:
+        """List what is DEAD, the newest first."""
+        query = (
+            select(parked_messages)
+            .where(_is((ParkedStatus.DEAD,)))
+            .order_by(_columns.parked_id.desc())
+            .limit(limit)
+        )
+        if before is not None:
+            query = query.where(_columns.parked_id < before)
+
+        async def work(connection: AsyncConnection) -> list[ParkedMessage]:
+            return _messages((await connection.execute(query)).mappings())[::-1]
+
+        return await self._transactions.read(work)
+
+    async def find(self, parked_id: int) -> ParkedMessage | None:
+        """Find one by its id."""
+        query = select(parked_messages).where(_columns.parked_id == parked_id)
+
+        async def work(connection: AsyncConnection) -> ParkedMessage | None:
+            found = _messages((await connection.execute(query)).mappings())
+            return found[0] if found else None
+
+        return await self._transactions.read(work)
+
 
 def _is(statuses: Iterable[ParkedStatus]) -> "ColumnElement[bool]":
     return _columns.status.in_([status.value for status in statuses])

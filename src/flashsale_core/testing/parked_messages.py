@@ -288,3 +288,28 @@ class ParkedMessagesContract:
         assert await database.parked.holding(SALE) == 3
         assert await database.parked.holding(other) == 1
         assert await database.parked.holding(SaleId("none.1")) == 0
+
+    async def test_dead_letters_are_listed_the_newest_first_and_page_by_page(
+        self, database: Database
+    ) -> None:
+        """A person reads the last ones first, and goes on; what may still succeed is not there."""
+        for number in range(5):
+            await database.parked.park([parked(f"o:{number}", status=ParkedStatus.DEAD)])
+        await database.parked.park([parked("o:5"), parked("o:6", status=ParkedStatus.RETRYING)])
+        first = await database.parked.dead(2)
+        assert origins(first) == ["o:4", "o:3"]
+        rest = await database.parked.dead(10, before=first[-1].parked_id)
+        assert origins(rest) == ["o:2", "o:1", "o:0"]
+        assert await database.parked.dead(10, before=rest[-1].parked_id) == []
+
+    async def test_one_is_found_by_its_id_whatever_became_of_it(self, database: Database) -> None:
+        """Whoever wrote the number down finds it later, too."""
+        parked_id = await self.park_one(database, ParkedStatus.DEAD)
+        found = await database.parked.find(parked_id)
+        assert found is not None
+        assert (found.message.origin, found.status) == ("o:1", ParkedStatus.DEAD)
+        await database.parked.resolve(parked_id, ParkedStatus.DISCARDED)
+        ended = await database.parked.find(parked_id)
+        assert ended is not None
+        assert ended.status is ParkedStatus.DISCARDED
+        assert await database.parked.find(parked_id + 1) is None

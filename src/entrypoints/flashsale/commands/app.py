@@ -11,6 +11,7 @@ from cyclopts import App, CycloptsError
 from flashsale.cli import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE
 from flashsale.commands import (
     databases,
+    dead_letters,
     gates,
     inspection,
     processes,
@@ -68,7 +69,7 @@ def build_app() -> App:
     )
     for command in (*processes.COMMANDS, *inspection.COMMANDS, purchases.buy):
         app.command(command)
-    for group in (sales, purchases, gates, topics, databases, schemas):
+    for group in (sales, purchases, gates, topics, databases, schemas, dead_letters):
         app.command(group.build())
     app.register_install_completion_command()
     return app
