@@ -10,7 +10,7 @@ import pytest
 
 from tests.docs.pages import ROOT, blocks, pages, python_of
 
-KNOWN = {"python", "sh", "sh newcomer", "toml", "json", "text", ""}
+KNOWN = {"python", "sh", "sh newcomer", "sh servers", "toml", "json", "text", ""}
 PYTHON_PAGES = [page for page in pages() if any(b.info == "python" for b in blocks(page))]
 SOURCES = ("", "src", "src/adapters", "src/entrypoints")
 

@@ -32,8 +32,10 @@ _QUIETER = (
     "alembic",
     "asyncio",
     "sqlalchemy",
-    "httpx",
     "httpcore",
+    "httpcore2",
+    "httpx",
+    "httpx2",
     "urllib3",
 )
 """Libraries whose INFO is of use to their own authors; ours begins at WARNING for them."""
