@@ -61,6 +61,17 @@ async def test_a_missing_topic_fails_the_check_and_names_the_command(kafka_serve
     assert config.accepted not in detail
 
 
+async def test_the_outside_doors_topic_may_be_as_wide_as_its_owner_likes(
+    kafka_server: Kafka,
+) -> None:
+    """Another team made it; only the engine's own topic must have the configured partitions."""
+    config = config_for(kafka_server.plaintext_url)
+    await create(kafka_server, config.requests, PARTITIONS + 3)
+    created = await ensure_topics(config)
+    assert config.requests not in created
+    assert await ensure_topics(config) == []
+
+
 @pytest.mark.parametrize(
     ("partitions", "settings", "shown"),
     [

@@ -47,11 +47,11 @@ class TopicShape:
             f"cleanup.policy {self.cleanup_policy or 'unknown'}, retention {days}"
         )
 
-    def suits(self, wanted: "TopicShape") -> bool:
-        """Say whether it is at least as safe as wanted, with as many partitions."""
+    def suits(self, wanted: "TopicShape", *, as_many: bool) -> bool:
+        """Say whether it is at least as safe as wanted, and with `as_many`, as wide."""
         kept = self.retention_ms
         return (
-            self.partitions == wanted.partitions
+            (not as_many or self.partitions == wanted.partitions)
             and self.replication >= wanted.replication
             and self.cleanup_policy in (wanted.cleanup_policy, None)
             and (kept is None or kept == -1 or kept >= (wanted.retention_ms or 0))
@@ -71,7 +71,7 @@ async def ensure_topics(config: KafkaConfig) -> list[str]:
         missing = [topic for topic in config.topics.values() if topic not in found]
         created = await _create(admin, config, missing, wanted) if missing else []
         found = await _all_shapes(admin, config)
-    differing = differences(found, wanted)
+    differing = differences(found, wanted, config)
     if differing:
         detail = "; ".join(differing) + ". Topics are never changed: alter or delete it yourself"
         raise Conflict("topology-differs", detail)
@@ -89,15 +89,19 @@ async def topology_faults(config: KafkaConfig) -> list[str]:
     missing = [
         f"topic {topic} is missing" for topic in config.topics.values() if topic not in found
     ]
-    return missing + differences(found, wanted)
+    return missing + differences(found, wanted, config)
 
 
-def differences(found: dict[str, TopicShape], wanted: TopicShape) -> list[str]:
-    """Show both shapes of every topic that does not suit."""
+def differences(found: dict[str, TopicShape], wanted: TopicShape, config: KafkaConfig) -> list[str]:
+    """Show both shapes of every topic that does not suit.
+
+    Only the engine's own topic must have as many partitions as configured: barriers go to each.
+    The others may belong to somebody else, who decides how wide they are.
+    """
     return [
         f"topic {topic} has {shape}; wanted {wanted}"
         for topic, shape in found.items()
-        if not shape.suits(wanted)
+        if not shape.suits(wanted, as_many=topic == config.accepted)
     ]
 
 
