@@ -227,7 +227,10 @@ def driver_errors() -> list[type[Exception]]:
     defined = [
         kind for module in modules for _, kind in inspect.getmembers(module, inspect.isclass)
     ]
-    return [*{k for k in defined if issubclass(k, Exception)}, TimeoutError, OSError, ValueError]
+    errors = {kind for kind in defined if issubclass(kind, Exception)}
+    # In one order for all processes of a test run.
+    named = sorted(errors, key=lambda kind: (kind.__module__, kind.__name__))
+    return [*named, TimeoutError, OSError, ValueError]
 
 
 @pytest.mark.parametrize("kind", driver_errors(), ids=lambda kind: kind.__name__)
