@@ -10,7 +10,7 @@ from typing import assert_never
 import attrs
 
 from flashsale_core.board import SaleBoard
-from flashsale_core.errors import Corrupt, StaleEpoch, Unavailable
+from flashsale_core.errors import Corrupt, StaleEpoch, Unavailable, Why
 from flashsale_core.events import (
     Barrier,
     Message,
@@ -195,6 +195,9 @@ class Fulfilment:
         for ((sale_id, _), group), reply in zip(groups.items(), replies, strict=True):
             sale = work.sales[sale_id]
             if isinstance(reply, Unavailable):
+                if reply.why is Why.GATE_AWAY:
+                    # Nothing is wrong with the sale: the same messages come again.
+                    raise reply
                 await self._unarmed(work, sale, messages, group, reply)
                 continue
             work.epochs[sale.sale_id] = sale.epoch

@@ -9,10 +9,16 @@ from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from flashsale_core.errors import Unavailable, Why
-from flashsale_core.model import SaleState, SaleTerms
+from flashsale_core.model import SaleId, SaleState, SaleTerms
 from flashsale_core.ports import StockGate
 from flashsale_core.testing.gate_machine import gate_machine
-from flashsale_core.testing.stock_gate import MakeGate, StockGateContract, claim, open_sale
+from flashsale_core.testing.stock_gate import (
+    MakeGate,
+    OpenSale,
+    StockGateContract,
+    claim,
+    open_sale,
+)
 from flashsale_memory.clock import SystemClock
 from flashsale_memory.gate import MemoryStockGate
 from flashsale_redis import RedisStockGate, gate_library
@@ -128,12 +134,20 @@ async def test_a_batch_over_the_limit_is_taken_in_pieces(make_gate: MakeGate) ->
     assert (await sale.books()).available == 500
 
 
+async def test_a_delivery_larger_than_any_call_is_followed(make_gate: MakeGate) -> None:
+    """A worker that lagged behind a rush takes thousands of purchases at once."""
+    sale = await open_sale(await make_gate(), units=9_000)
+    await sale.reserve(*(claim(f"p{n}", user=f"u{n}") for n in range(9_000)))
+    assert await sale.follow(sold=[f"p{n}" for n in range(9_000)]) == 0
+    assert (await sale.books()).sold == 9_000
+
+
 @pytest.mark.parametrize("url", ["redis://127.0.0.1:1/0"])
 async def test_an_unreachable_gate_took_nothing(url: str) -> None:
     """Nothing was sent: the buyer may be told so."""
     wire = Wire(url)
     with pytest.raises(Unavailable) as away:
-        await RedisStockGate(wire).reserve([])
+        await OpenSale(RedisStockGate(wire), SaleId("1.1")).reserve(claim("p1"))
     assert away.value.why is Why.GATE_AWAY
     assert not away.value.may_have_happened
     await wire.aclose()

@@ -1,5 +1,7 @@
 """The cold path: safe to run twice, and one message's trouble is not another's."""
 
+from collections.abc import Sequence
+
 import attrs
 import pytest
 
@@ -18,7 +20,7 @@ from flashsale_core.model import (
     UserId,
 )
 from flashsale_core.outcomes import Refused
-from flashsale_core.ports import Alarm, SaleBooks
+from flashsale_core.ports import Alarm, ClaimBatch, GateReply, SaleBooks
 from tests.unit.world import START_MS, World, request
 
 
@@ -313,3 +315,18 @@ async def test_the_state_of_a_followed_purchase_is_final() -> None:
     assert record is not None
     assert not isinstance(record, Unavailable)
     assert record.state is PurchaseState.SOLD
+
+
+async def test_a_gate_that_is_away_for_one_sale_is_waited_for() -> None:
+    """A server that refuses is no sale that is not sellable: nothing is decided, nothing parked."""
+    world = World()
+    await world.sell()
+
+    async def full(batches: Sequence[ClaimBatch]) -> list[GateReply | Unavailable]:
+        return [Unavailable(Why.GATE_AWAY, "out of memory") for _ in batches]
+
+    world.gate.reserve = full  # type: ignore[method-assign]
+    with pytest.raises(Unavailable):
+        await world.parking.deliver([world.message(promise(sale_of(world), "p1"))])
+    assert await status(world, "p1") is None
+    assert world.witness.set_aside == []

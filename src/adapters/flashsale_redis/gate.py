@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
+import attrs
 from redis.exceptions import ResponseError
 
 from flashsale_core.errors import Corrupt, Unavailable, Why
@@ -44,7 +45,10 @@ RESERVED_DUE_MS = 10_000
 QUEUED_DUE_MS = 600_000
 """A worker may lag behind by minutes in a sale's first rush without anything being wrong."""
 CLAIMS_MAX = 2_000
-"""Claims of one FCALL: Lua unpacks at most some 8,000 values, and nobody else runs meanwhile."""
+"""Purchases of one FCALL: Lua unpacks at most some 8,000 values, and nobody else runs meanwhile."""
+ROUND_MAX = 2 * CLAIMS_MAX
+"""Purchases of one round trip: some 60 ms, so that what is longer does not miss the deadline, the
+same each time it is tried again."""
 LOAD_DEADLINE_S = 5.0
 """Loading and installing are not on the hot path: they wait out a busy server."""
 
@@ -82,9 +86,27 @@ class RedisStockGate:
     async def reserve(self, batches: Sequence[ClaimBatch]) -> list[GateReply | Unavailable]:
         """See `StockGate.reserve`; a batch over `CLAIMS_MAX` is several atomic pieces."""
         pieces = [piece for batch in batches for piece in _pieces(batch)]
-        replies = await self._wire.run([self._reserve(piece) for piece in pieces])
+        replies = await self._in_rounds(
+            [(self._reserve(p), len(p.claims) + len(p.queued)) for p in pieces]
+        )
         answers = [self._answers(p, r) for p, r in zip(pieces, replies, strict=True)]
-        return answers if len(pieces) == len(batches) else _rejoined(batches, answers)
+        if len(pieces) != len(batches):
+            answers = _rejoined(batches, answers)
+        if away := _if_all_away(answers):
+            raise away
+        return answers
+
+    async def _in_rounds(self, sized: Sequence[tuple[Command, int]]) -> list[Any]:
+        """Run commands of so many purchases each, in as many round trips as they need."""
+        replies: list[Any] = []
+        for commands in _rounds(sized):
+            try:
+                replies += await self._wire.run(commands)
+            except Unavailable as away:
+                if not replies:
+                    raise
+                raise _as_unsure(away) from away
+        return replies
 
     def _reserve(self, batch: ClaimBatch) -> Command:
         return self._call(
@@ -99,9 +121,8 @@ class RedisStockGate:
         )
 
     def _answers(self, batch: ClaimBatch, reply: Any) -> GateReply | Unavailable:
-        refused = _of_one_sale(reply)
-        if refused is not None:
-            return refused
+        if isinstance(reply, ResponseError):
+            return unavailable_of(reply, was_sent=True)
         rows = unpack(reply)
         if len(rows) != len(batch.claims):
             raise Corrupt("gate-answer", f"{len(rows)} answers to {len(batch.claims)} claims")
@@ -117,10 +138,10 @@ class RedisStockGate:
         ids = list(purchase_ids)
         pieces = [ids[at : at + CLAIMS_MAX] for at in range(0, len(ids), CLAIMS_MAX)]
         try:
-            replies = await self._wire.run(
+            replies = await self._in_rounds(
                 [
-                    self._call("mark", sale_id, epoch, self._queued_due_ms, pack(piece))
-                    for piece in pieces
+                    (self._call("mark", sale_id, epoch, self._queued_due_ms, pack(one)), len(one))
+                    for one in pieces
                 ]
             )
             return next((refused for r in replies if (refused := _of_one_sale(r))), None)
@@ -129,17 +150,21 @@ class RedisStockGate:
 
     async def follow(self, batches: Sequence[FollowBatch]) -> list[int | Unavailable]:
         """See `StockGate.follow`."""
-        if not batches:
-            return []
-        replies = await self._wire.run(
-            [
-                self._call(
-                    "follow", batch.sale_id, batch.epoch, pack(batch.sold), pack(batch.released)
-                )
-                for batch in batches
-            ]
+        pieces = [(at, piece) for at, one in enumerate(batches) for piece in _follow_pieces(one)]
+        replies = await self._in_rounds([(self._follow(p), _size(p)) for _, p in pieces])
+        followed: list[int | Unavailable] = [0] * len(batches)
+        for (at, _), reply in zip(pieces, replies, strict=True):
+            so_far, refused = followed[at], _of_one_sale(reply)
+            if refused is not None:
+                followed[at] = refused
+            elif not isinstance(so_far, Unavailable):
+                followed[at] = so_far + int(reply)
+        return followed
+
+    def _follow(self, batch: FollowBatch) -> Command:
+        return self._call(
+            "follow", batch.sale_id, batch.epoch, pack(batch.sold), pack(batch.released)
         )
-        return [refused if (refused := _of_one_sale(r)) is not None else int(r) for r in replies]
 
     async def find(
         self, sales: Sequence[tuple[SaleId, Epoch]], purchase_id: PurchaseId
@@ -184,10 +209,7 @@ class RedisStockGate:
         replies = await self._wire.run(
             [self._call("books", sale_id, epoch) for sale_id, epoch in sales]
         )
-        return [
-            refused if (refused := _of_one_sale(reply)) is not None else books_of(unpack(reply))
-            for reply in replies
-        ]
+        return [_books_or_why(reply) for reply in replies]
 
     async def set_state(
         self, sale_id: SaleId, epoch: Epoch, state: SaleState
@@ -271,6 +293,59 @@ def _of_one_sale(reply: Any) -> Unavailable | None:
     return refused
 
 
+def _books_or_why(reply: Any) -> GateBooks | Unavailable:
+    """Read one sale's counts; those that do not add up are that sale's trouble alone."""
+    refused = _of_one_sale(reply)
+    if refused is not None:
+        return refused
+    try:
+        return books_of(unpack(reply))
+    except Corrupt as wrong:
+        return Unavailable(Why.HALTED, str(wrong))
+
+
+def _as_unsure(away: Unavailable) -> Unavailable:
+    """Say the same, where a part of what was asked has been done."""
+    return Unavailable(
+        away.why, away.detail, retry_after_ms=away.retry_after_ms, may_have_happened=True
+    )
+
+
+def _if_all_away(answers: Sequence[GateReply | Unavailable]) -> Unavailable | None:
+    """Return what concerns the server: it refused every batch, for no reason of the sales."""
+    away = [one for one in answers if isinstance(one, Unavailable) and one.why is Why.GATE_AWAY]
+    if not away or len(away) < len(answers):
+        return None
+    return next((one for one in away if one.may_have_happened), away[0])
+
+
+def _rounds(sized: Sequence[tuple[Command, int]]) -> list[list[Command]]:
+    rounds: list[list[Command]] = []
+    room = 0
+    for command, size in sized:
+        if not rounds or size > room:
+            rounds.append([])
+            room = ROUND_MAX
+        rounds[-1].append(command)
+        room -= size
+    return rounds
+
+
+def _size(batch: FollowBatch) -> int:
+    return len(batch.sold) + len(batch.released)
+
+
+def _follow_pieces(batch: FollowBatch) -> list[FollowBatch]:
+    if _size(batch) <= CLAIMS_MAX:
+        return [batch]
+    sold = [batch.sold[i : i + CLAIMS_MAX] for i in range(0, len(batch.sold), CLAIMS_MAX)]
+    ended = [batch.released[i : i + CLAIMS_MAX] for i in range(0, len(batch.released), CLAIMS_MAX)]
+    return [
+        *(attrs.evolve(batch, sold=ids, released=()) for ids in sold),
+        *(attrs.evolve(batch, sold=(), released=pairs) for pairs in ended),
+    ]
+
+
 def _pieces(batch: ClaimBatch) -> list[ClaimBatch]:
     if len(batch.claims) + len(batch.queued) <= CLAIMS_MAX:
         return [batch]
@@ -294,8 +369,9 @@ def _rejoined(
         parts = [next(rest) for _ in _pieces(batch)]
         refused = next((part for part in parts if isinstance(part, Unavailable)), None)
         if refused is not None:
-            # What an earlier piece took stays journaled, and is a replay when asked again.
-            joined.append(refused)
+            # What another piece took stays journaled, and is a replay when asked again.
+            was_begun = not all(isinstance(part, Unavailable) for part in parts)
+            joined.append(_as_unsure(refused) if was_begun else refused)
         else:
             joined.append([a for part in parts if not isinstance(part, Unavailable) for a in part])
     return joined
