@@ -279,7 +279,15 @@ WANTED = TopicShape(
 )
 def test_a_topic_suits_when_it_is_at_least_as_safe(changes: dict[str, object], suits: bool) -> None:
     """What the broker does not let us read is not held against it."""
-    assert attrs.evolve(WANTED, **changes).suits(WANTED) is suits  # type: ignore[arg-type]
+    shape = attrs.evolve(WANTED, **changes)  # type: ignore[arg-type]
+    assert shape.suits(WANTED, as_many=True) is suits
+
+
+def test_somebody_elses_topic_may_be_wider_but_not_less_safe() -> None:
+    """Its owner decides how wide it is."""
+    wider = attrs.evolve(WANTED, partitions=WANTED.partitions + 3)
+    assert wider.suits(WANTED, as_many=False)
+    assert not attrs.evolve(wider, cleanup_policy="compact").suits(WANTED, as_many=False)
 
 
 # ── noise ───────────────────────────────────────────────────────────────────────────────────────
