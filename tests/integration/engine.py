@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ("src", "src/adapters", "src/entrypoints")
 START_S_MAX = 40
 STOP_S_MAX = 30
+SAYS_S_MAX = 60
 
 
 @attrs.define
@@ -64,6 +65,17 @@ class Program:
                 last = json.dumps(answer.body)
             time.sleep(0.1)
         raise AssertionError(f"{self.name} is not ready: {last}\n{self.log.read_text()[-3000:]}")
+
+    async def says(self, *words: str) -> None:
+        """Wait until one line of its log has all these words."""
+        until = time.monotonic() + SAYS_S_MAX
+        while not self._said(words):
+            assert time.monotonic() < until, self.log.read_text()[-3000:]
+            await asyncio.sleep(0.1)
+
+    def _said(self, words: tuple[str, ...]) -> bool:
+        lines = self.log.read_text().splitlines()
+        return any(all(word in line for word in words) for line in lines)
 
     def stop(self) -> int:
         """End it as an operator does, and answer its exit code."""

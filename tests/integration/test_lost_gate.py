@@ -1,0 +1,195 @@
+"""A gate that lost its memory sells nothing until it is rebuilt, and then no unit twice."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis as RedisClient
+
+from flashsale_avro import AvroCodec
+from flashsale_core.model import ItemId, PurchaseId, PurchaseRequest, UserId
+from tests.integration.crowds import connected, orders, quiet_gate, settled_orders
+from tests.integration.engine import Answer, Engine, Program, ask, engine, own_names
+from tests.integration.outside import Sent, sender
+from tests.servers import Kafka, Postgres, RabbitMQ, Redis
+from tests.servers.redis import running_redis
+
+HOLDS_S_MAX = 60
+UNITS = 6
+REBUILD = ("gate", "rebuild", "--yes-processes-are-stopped")
+
+
+@pytest.fixture
+def own_redis() -> Iterator[Redis]:
+    """Have a Redis that may be killed and emptied."""
+    with running_redis(ours=True) as redis:
+        yield redis
+
+
+@pytest.fixture(params=["kafka", "rabbitmq"])
+def stack(
+    request: pytest.FixtureRequest, tmp_path: Path, own_redis: Redis, postgres_server: Postgres
+) -> Iterator[Engine]:
+    """One API and one worker that sell a few units, on either bus."""
+    bus: Kafka | RabbitMQ = request.getfixturevalue(f"{request.param}_server")
+    settings = {
+        **own_names(),
+        "FLASHSALE_GATE_URL": own_redis.url,
+        "FLASHSALE_BUS_URL": bus.url,
+        "FLASHSALE_DATABASE_URL": postgres_server.create_database(),
+        "FLASHSALE_BACKOFF_MAX_MS": "500",
+    }
+    with engine(tmp_path, settings) as ours:
+        ours.prepare()
+        begin(ours)
+        [url] = ours.doors
+        assert ask("POST", f"{url}/purchase/init?productId=1&stock={UNITS}").status == 200
+        yield ours
+
+
+def begin(ours: Engine) -> None:
+    """Start an API and a worker."""
+    ours.programs.clear()
+    for kind in ("serve", "worker"):
+        ours.start(kind)
+    for program in ours.programs:
+        program.wait_until_ready()
+
+
+def buy(ours: Engine, purchase: str) -> Answer:
+    """Buy one unit over HTTP."""
+    [url] = ours.doors
+    body = {"userId": purchase, "productId": 1, "purchaseId": purchase}
+    return ask("POST", f"{url}/purchase/buy", body)
+
+
+async def ask_from_outside(ours: Engine, *purchases: str) -> None:
+    """Ask for one unit each as another service does."""
+    codec = AvroCodec()
+    wanted = [
+        PurchaseRequest(
+            purchase_id=PurchaseId(purchase),
+            user_id=UserId(purchase),
+            item_id=ItemId("1"),
+            requested_at_ms=1,
+        )
+        for purchase in purchases
+    ]
+    async with sender(ours) as send:
+        await send([Sent(one.purchase_id.encode(), codec.encode(one).body) for one in wanted])
+
+
+async def parked(ours: Engine) -> dict[str, str]:
+    """Tell what is parked: the status of each purchase."""
+    async with connected(ours) as database:
+        rows = await database.fetch("SELECT purchase_id, status FROM parked_messages")
+    return {row["purchase_id"]: row["status"] for row in rows}
+
+
+async def parked_as(ours: Engine, expected: dict[str, str]) -> None:
+    """Wait until exactly this is parked."""
+    until = time.monotonic() + HOLDS_S_MAX
+    while (found := await parked(ours)) != expected:
+        assert time.monotonic() < until, found
+        await asyncio.sleep(0.1)
+
+
+async def in_gate(redis: Redis, *words: str) -> Any:
+    """Type a command into Redis."""
+    async with RedisClient.from_url(redis.url) as client:
+        return await client.execute_command(*words)
+
+
+def rebuild(ours: Engine) -> None:
+    """Stop everything, rebuild, and start again."""
+    for program in ours.programs:
+        assert program.stop() == 0
+    ours.must(*REBUILD)
+    begin(ours)
+
+
+@pytest.mark.timeout(300)
+async def test_a_restarted_and_an_emptied_redis_sell_nothing_until_rebuilt_and_nothing_twice(
+    stack: Engine, own_redis: Redis
+) -> None:
+    """Promises are kept, buyers hear 503, outside requests wait, and all of them end."""
+    assert buy(stack, "http-1").status == 200
+    _, worker = stack.programs
+    assert await settled_orders(stack, 1) == {"CONFIRMED": 1}
+    # A promise on its way when the memory goes.
+    worker.process.send_signal(signal.SIGSTOP)
+    assert buy(stack, "http-2").status == 200
+    own_redis.kill()
+    own_redis.start()
+    worker.process.send_signal(signal.SIGCONT)
+    assert await settled_orders(stack, 2) == {"CONFIRMED": 2}
+
+    await ask_from_outside(stack, "outside-1", "outside-2")
+    await parked_as(stack, {"outside-1": "WAITING", "outside-2": "WAITING"})
+    refused = buy(stack, "http-3")
+    assert (refused.status, refused.body["reason"]) == (503, "not-armed")
+    assert int(refused.headers["retry-after"]) >= 1
+    assert await orders(stack) == {"CONFIRMED": 2}
+    rebuild(stack)
+    assert await settled_orders(stack, 4) == {"CONFIRMED": 4}
+    await parked_as(stack, {"outside-1": "REPLAYED", "outside-2": "REPLAYED"})
+    assert buy(stack, "http-3").status == 200
+    assert await settled_orders(stack, 5) == {"CONFIRMED": 5}
+    # Whoever was promised a unit in the lost life hears so again, and takes no second one.
+    assert [buy(stack, one).status for one in ("http-1", "http-2")] == [200, 200]
+
+    await quiet_gate(stack.doors[0])
+    await in_gate(own_redis, "FLUSHALL")
+    await ask_from_outside(stack, "outside-3", "outside-4")
+    ended = {"outside-1": "REPLAYED", "outside-2": "REPLAYED"}
+    await parked_as(stack, {**ended, "outside-3": "WAITING", "outside-4": "WAITING"})
+    assert buy(stack, "http-4").status == 503
+    rebuild(stack)
+    # One unit is left for two that waited.
+    assert await settled_orders(stack, 7) == {"CONFIRMED": UNITS, "REJECTED": 1}
+    assert buy(stack, "http-4").status == 429
+    gate = await quiet_gate(stack.doors[0])
+    assert (gate["available"], gate["sold"]) == (0, UNITS)
+    assert set((await parked(stack)).values()) == {"REPLAYED"}
+
+
+@pytest.mark.timeout(180)
+async def test_a_redis_that_is_away_parks_nothing_and_the_requests_wait_on_the_bus(
+    stack: Engine, own_redis: Redis
+) -> None:
+    """A dependency that is down pauses the consumers; nobody's message is anybody's fault."""
+    door, worker = stack.programs
+    own_redis.stop()
+    await ask_from_outside(stack, "outside-1")
+    await worker.says("delivery waits", "gate-away")
+    at_door = await ready_as(door, 503)
+    assert [(one["name"], one["ok"]) for one in at_door] == [("gate", False), ("bus", True)]
+    assert "gate-away" in at_door[0]["lastError"]
+    at_worker = await ready_as(worker, 503)
+    assert {name: one["up"] for name, one in at_worker.items()} == {
+        "gate": False,
+        "bus": True,
+        "database": True,
+    }
+    assert "gate-away" in at_worker["gate"]["error"]
+    assert await parked(stack) == {}
+    assert await orders(stack) == {}
+    own_redis.start()
+    # It lost its memory with the stop, which is another kind of trouble.
+    await parked_as(stack, {"outside-1": "WAITING"})
+    assert "gate-away" in (await ready_as(door, 200))[0]["lastError"]
+
+
+async def ready_as(program: Program, status: int) -> Any:
+    """Wait until /readyz answers with this status; tell how it describes the dependencies."""
+    until = time.monotonic() + HOLDS_S_MAX
+    while (answer := await asyncio.to_thread(ask, "GET", f"{program.url}/readyz")).status != status:
+        assert time.monotonic() < until, answer
+        await asyncio.sleep(0.1)
+    return answer.body["dependencies"]
