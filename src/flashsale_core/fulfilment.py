@@ -119,12 +119,15 @@ class Fulfilment:
         """
         work = _Work(left=[[] for _ in messages])
         asked: list[_Asked] = []
-        for at, value in enumerate(await self._codec.decode(messages)):
+        values = await self._codec.decode(messages)
+        if any(self._may_have_a_newer_sale(value) for value in values):
+            await self._board.refresh()
+        for at, value in enumerate(values):
             match value:
                 case Corrupt():
                     work.left[at].append(_dead(messages[at], value))
                 case PurchaseRequest():
-                    asked += await self._from_outside(work, at, value)
+                    asked += self._from_outside(work, at, value)
                 case PurchasesAccepted():
                     asked += await self._from_accepted(work, messages[at], at, value, were_parked)
                 case Barrier() | OrderEvent():
@@ -140,10 +143,20 @@ class Fulfilment:
             await self._follow(work, standings)
         return work.left
 
-    async def _from_outside(self, work: _Work, at: int, request: PurchaseRequest) -> list[_Asked]:
-        sale = await self._board.of_item(request.item_id)
+    def _may_have_a_newer_sale(self, value: object) -> bool:
+        """Ask for what is final at the outside door: UNKNOWN_ITEM, and CLOSED by a past sale.
+
+        A batch looks once, before it looks anything up, however many such requests it has.
+        """
+        if not isinstance(value, PurchaseRequest):
+            return False
+        seen = self._board.seen(value.item_id)
+        return seen is None or seen.state is SaleState.SETTLED
+
+    def _from_outside(self, work: _Work, at: int, request: PurchaseRequest) -> list[_Asked]:
+        sale = self._board.seen(request.item_id)
         if sale is not None:
-            work.sales[sale.sale_id] = sale
+            sale = work.sales.setdefault(sale.sale_id, sale)
             return [_Asked(at=at, sale_id=sale.sale_id, door=Door.OUTSIDE, request=request)]
         nowhere = _Asked(
             at=at, sale_id=sale_id_of(request.item_id, 0), door=Door.OUTSIDE, request=request
@@ -159,12 +172,13 @@ class Fulfilment:
         fact: PurchasesAccepted,
         was_parked: bool,
     ) -> list[_Asked]:
-        sale = await self._board.of_id(fact.sale_id)
+        sale = work.sales.get(fact.sale_id) or await self._board.of_id(fact.sale_id)
         if sale is None:
             unknown = Corrupt("unknown-sale", f"no sale {fact.sale_id} was ever made")
             work.left[at].append(_dead(message, unknown, holds_unit=True))
             return []
-        work.sales[sale.sale_id] = sale
+        # The list may be read again meanwhile; a batch believes in one epoch of a sale.
+        sale = work.sales.setdefault(sale.sale_id, sale)
         proves_queued = fact.epoch == sale.epoch and not was_parked
         return [
             _Asked(

@@ -6,6 +6,7 @@ import attrs
 import pytest
 
 from flashsale_core.arming import expected_books, rebuild_stopped
+from flashsale_core.board import SaleBoard
 from flashsale_core.errors import StaleEpoch, Unavailable, Why
 from flashsale_core.events import Channel, ParkedStatus, PurchaseAccepted, PurchasesAccepted
 from flashsale_core.model import (
@@ -16,11 +17,13 @@ from flashsale_core.model import (
     Sale,
     SaleId,
     SaleState,
+    SaleTerms,
     Source,
     UserId,
 )
 from flashsale_core.outcomes import Refused
 from flashsale_core.ports import Alarm, ClaimBatch, GateReply, SaleBooks
+from flashsale_core.selling import SaleDesk
 from tests.unit.world import START_MS, World, request
 
 
@@ -330,3 +333,62 @@ async def test_a_gate_that_is_away_for_one_sale_is_waited_for() -> None:
         await world.parking.deliver([world.message(promise(sale_of(world), "p1"))])
     assert await status(world, "p1") is None
     assert world.witness.set_aside == []
+
+
+async def test_a_crowd_of_unknown_items_costs_a_batch_one_look_at_the_list() -> None:
+    """Looks are a tenth of a second apart: one for each request would hold all others up."""
+    world = World()
+    await world.sell()
+    looks = 0
+    current = world.database.catalogue.current
+
+    async def counted() -> list[Sale]:
+        nonlocal looks
+        looks += 1
+        return await current()
+
+    world.database.catalogue.current = counted  # type: ignore[method-assign]
+    crowd = [world.message(request(f"p{n}", item=f"no{n}"), n) for n in range(20)]
+    await world.parking.deliver([*crowd, world.message(request("mine"), 20)])
+    assert looks == 1
+    assert await status(world, "p19") == ("REJECTED", "UNKNOWN_ITEM")
+    assert await status(world, "mine") == ("CONFIRMED", None)
+
+
+async def test_a_settled_sale_refuses_nothing_that_the_next_sale_would_take() -> None:
+    """A rejection at the outside door is final, so the list is read again before it."""
+    world = World()
+    await world.sell()
+    elsewhere = SaleDesk(
+        board=SaleBoard(world.database.catalogue),
+        catalogue=world.database.catalogue,
+        gate=world.gate,
+        parked=world.database.parked,
+    )
+    await elsewhere.close(SaleId("1.1"))
+    await elsewhere.settle(SaleId("1.1"))
+    await world.board.refresh()
+    await elsewhere.init(ItemId("1"), SaleTerms(units=5))
+    await world.parking.deliver([world.message(request())])
+    assert await status(world, "p1") == ("CONFIRMED", None)
+
+
+async def test_a_message_of_an_older_epoch_proves_nothing_though_the_list_changes_midway() -> None:
+    """Only a message of the gate's own epoch may make a unit QUEUED, which is answered 200."""
+    world = World()
+    await world.sell()
+    old, sale = promise(sale_of(world), "p1"), sale_of(world)
+    await rebuild_stopped(world.database.catalogue, world.gate, sale.sale_id)
+    elsewhere = attrs.evolve(promise(sale, "p2"), sale_id=SaleId("ghost.1"))
+    get = world.database.catalogue.get
+
+    async def slow(sale_id: SaleId) -> Sale | None:
+        await world.board.refresh()
+        return await get(sale_id)
+
+    world.database.catalogue.get = slow  # type: ignore[method-assign]
+    messages = [old, elsewhere, promise(sale, "p3")]
+    with pytest.raises(StaleEpoch):
+        await world.fulfilment.process([world.message(m, n) for n, m in enumerate(messages)])
+    [record] = await world.gate.find([(sale.sale_id, Epoch(2))], PurchaseId("p1"))
+    assert record is None
