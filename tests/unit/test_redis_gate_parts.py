@@ -13,7 +13,7 @@ from flashsale_core.outcomes import Reserved
 from flashsale_core.ports import ClaimBatch, FollowBatch, GateBooks
 from flashsale_core.testing.stock_gate import claim
 from flashsale_redis import RedisStockGate
-from flashsale_redis.gate import CLAIMS_MAX, ROUND_MAX
+from flashsale_redis.pieces import CLAIMS_MAX, ROUND_MAX
 from flashsale_redis.wire import Command, Wire
 
 TAKEN = msgspec.msgpack.encode([["T", 1_700_000_000_000]])

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-import attrs
 from redis.exceptions import ResponseError
 
 from flashsale_core.errors import Corrupt, Unavailable, Why
@@ -38,17 +37,22 @@ from flashsale_redis.packing import (
     record_row,
     unpack,
 )
+from flashsale_redis.pieces import (
+    CLAIMS_MAX,
+    as_unsure,
+    follow_pieces,
+    if_all_away,
+    in_rounds,
+    pieces_of,
+    rejoined,
+    size_of,
+)
 from flashsale_redis.wire import DEADLINE_S, Command, Wire
 
 RESERVED_DUE_MS = 10_000
 """A confirm is due within the promise's 0.8 s; ten seconds later the message is surely lost."""
 QUEUED_DUE_MS = 600_000
 """A worker may lag behind by minutes in a sale's first rush without anything being wrong."""
-CLAIMS_MAX = 2_000
-"""Purchases of one FCALL: Lua unpacks at most some 8,000 values, and nobody else runs meanwhile."""
-ROUND_MAX = 2 * CLAIMS_MAX
-"""Purchases of one round trip: some 60 ms, so that what is longer does not miss the deadline, the
-same each time it is tried again."""
 LOAD_DEADLINE_S = 5.0
 """Loading and installing are not on the hot path: they wait out a busy server."""
 
@@ -85,27 +89,27 @@ class RedisStockGate:
 
     async def reserve(self, batches: Sequence[ClaimBatch]) -> list[GateReply | Unavailable]:
         """See `StockGate.reserve`; a batch over `CLAIMS_MAX` is several atomic pieces."""
-        pieces = [piece for batch in batches for piece in _pieces(batch)]
+        pieces = [piece for batch in batches for piece in pieces_of(batch)]
         replies = await self._in_rounds(
             [(self._reserve(p), len(p.claims) + len(p.queued)) for p in pieces]
         )
         answers = [self._answers(p, r) for p, r in zip(pieces, replies, strict=True)]
         if len(pieces) != len(batches):
-            answers = _rejoined(batches, answers)
-        if away := _if_all_away(answers):
+            answers = rejoined(batches, answers)
+        if away := if_all_away(answers):
             raise away
         return answers
 
     async def _in_rounds(self, sized: Sequence[tuple[Command, int]]) -> list[Any]:
         """Run commands of so many purchases each, in as many round trips as they need."""
         replies: list[Any] = []
-        for commands in _rounds(sized):
+        for commands in in_rounds(sized):
             try:
                 replies += await self._wire.run(commands)
             except Unavailable as away:
                 if not replies:
                     raise
-                raise _as_unsure(away) from away
+                raise as_unsure(away) from away
         return replies
 
     def _reserve(self, batch: ClaimBatch) -> Command:
@@ -150,8 +154,8 @@ class RedisStockGate:
 
     async def follow(self, batches: Sequence[FollowBatch]) -> list[int | Unavailable]:
         """See `StockGate.follow`."""
-        pieces = [(at, piece) for at, one in enumerate(batches) for piece in _follow_pieces(one)]
-        replies = await self._in_rounds([(self._follow(p), _size(p)) for _, p in pieces])
+        pieces = [(at, piece) for at, one in enumerate(batches) for piece in follow_pieces(one)]
+        replies = await self._in_rounds([(self._follow(p), size_of(p)) for _, p in pieces])
         followed: list[int | Unavailable] = [0] * len(batches)
         for (at, _), reply in zip(pieces, replies, strict=True):
             so_far, refused = followed[at], _of_one_sale(reply)
@@ -302,79 +306,6 @@ def _books_or_why(reply: Any) -> GateBooks | Unavailable:
         return books_of(unpack(reply))
     except Corrupt as wrong:
         return Unavailable(Why.HALTED, str(wrong))
-
-
-def _as_unsure(away: Unavailable) -> Unavailable:
-    """Say the same, where a part of what was asked has been done."""
-    return Unavailable(
-        away.why, away.detail, retry_after_ms=away.retry_after_ms, may_have_happened=True
-    )
-
-
-def _if_all_away(answers: Sequence[GateReply | Unavailable]) -> Unavailable | None:
-    """Return what concerns the server: it refused every batch, for no reason of the sales."""
-    away = [one for one in answers if isinstance(one, Unavailable) and one.why is Why.GATE_AWAY]
-    if not away or len(away) < len(answers):
-        return None
-    return next((one for one in away if one.may_have_happened), away[0])
-
-
-def _rounds(sized: Sequence[tuple[Command, int]]) -> list[list[Command]]:
-    rounds: list[list[Command]] = []
-    room = 0
-    for command, size in sized:
-        if not rounds or size > room:
-            rounds.append([])
-            room = ROUND_MAX
-        rounds[-1].append(command)
-        room -= size
-    return rounds
-
-
-def _size(batch: FollowBatch) -> int:
-    return len(batch.sold) + len(batch.released)
-
-
-def _follow_pieces(batch: FollowBatch) -> list[FollowBatch]:
-    if _size(batch) <= CLAIMS_MAX:
-        return [batch]
-    sold = [batch.sold[i : i + CLAIMS_MAX] for i in range(0, len(batch.sold), CLAIMS_MAX)]
-    ended = [batch.released[i : i + CLAIMS_MAX] for i in range(0, len(batch.released), CLAIMS_MAX)]
-    return [
-        *(attrs.evolve(batch, sold=ids, released=()) for ids in sold),
-        *(attrs.evolve(batch, sold=(), released=pairs) for pairs in ended),
-    ]
-
-
-def _pieces(batch: ClaimBatch) -> list[ClaimBatch]:
-    if len(batch.claims) + len(batch.queued) <= CLAIMS_MAX:
-        return [batch]
-    claims = [batch.claims[i : i + CLAIMS_MAX] for i in range(0, len(batch.claims), CLAIMS_MAX)]
-    marks = [batch.queued[i : i + CLAIMS_MAX] for i in range(0, len(batch.queued), CLAIMS_MAX)]
-    return [_piece(batch, (), mark) for mark in marks] + [_piece(batch, c, ()) for c in claims]
-
-
-def _piece(batch: ClaimBatch, claims: Any, queued: Any) -> ClaimBatch:
-    return ClaimBatch(
-        sale_id=batch.sale_id, epoch=batch.epoch, door=batch.door, claims=claims, queued=queued
-    )
-
-
-def _rejoined(
-    batches: Sequence[ClaimBatch], answers: list[GateReply | Unavailable]
-) -> list[GateReply | Unavailable]:
-    rest = iter(answers)
-    joined: list[GateReply | Unavailable] = []
-    for batch in batches:
-        parts = [next(rest) for _ in _pieces(batch)]
-        refused = next((part for part in parts if isinstance(part, Unavailable)), None)
-        if refused is not None:
-            # What another piece took stays journaled, and is a replay when asked again.
-            was_begun = not all(isinstance(part, Unavailable) for part in parts)
-            joined.append(_as_unsure(refused) if was_begun else refused)
-        else:
-            joined.append([a for part in parts if not isinstance(part, Unavailable) for a in part])
-    return joined
 
 
 @asynccontextmanager
