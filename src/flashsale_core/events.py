@@ -128,6 +128,10 @@ class ParkedStatus(StrEnum):
     DISCARDED = "DISCARDED"
 
 
+KEY_REUSED = "key-reused"
+"""Reason of a dead letter: its purchase id was used before, with other content."""
+
+
 @attrs.frozen(kw_only=True)
 class ParkedMessage:
     """A message set aside, with why; `parked_id` is given by the store."""
@@ -144,3 +148,8 @@ class ParkedMessage:
     quantity: int | None = None
     attempts: int = 0
     parked_id: int | None = None
+
+    @property
+    def is_its_purchase(self) -> bool:
+        """Say whether this is the purchase that its id names, not somebody else under that id."""
+        return self.reason != KEY_REUSED

@@ -8,6 +8,7 @@ import attrs
 from flashsale_core.board import SaleBoard
 from flashsale_core.errors import Conflict, Unavailable
 from flashsale_core.model import (
+    Epoch,
     GateRecord,
     ItemId,
     Order,
@@ -72,6 +73,21 @@ class Inquiry:
         What was answered ACCEPTED is never None: Unavailable is raised while the database or one
         of the gates is silent. Raises Conflict("ambiguous") when the id is known in several sales.
         """
+        before = self._gates()
+        view = await self._look(purchase_id, item_id, sale_id)
+        if view is None:
+            # Another process may have made a sale, and sold, since the list was read.
+            await self._board.refresh()
+            if self._gates() != before:
+                view = await self._look(purchase_id, item_id, sale_id)
+        return view
+
+    def _gates(self) -> list[tuple[SaleId, Epoch]]:
+        return [(sale.sale_id, sale.epoch) for sale in self._board.unsettled()]
+
+    async def _look(
+        self, purchase_id: PurchaseId, item_id: ItemId | None, sale_id: SaleId | None
+    ) -> PurchaseView | None:
         rows = [
             row
             for row in await self._orders.find(purchase_id, [sale_id] if sale_id else None)
@@ -92,14 +108,6 @@ class Inquiry:
                 silent = record
             elif record is not None:
                 found[of_sale] = _of_record(of_sale, record)
-        return await self._one_of(purchase_id, found, silent)
-
-    async def _one_of(
-        self,
-        purchase_id: PurchaseId,
-        found: dict[SaleId, PurchaseView],
-        silent: Unavailable | None,
-    ) -> PurchaseView | None:
         if len(found) > 1:
             raise Conflict("ambiguous", f"known in {', '.join(sorted(found))}; name one of them")
         if found and next(iter(found.values())).status in _SETTLED:
@@ -107,7 +115,13 @@ class Inquiry:
         if silent is not None:
             raise silent
         parked = await self._parked.of_purchases([purchase_id])
-        return _with_parked(found, [one.sale_id for one in parked if one.sale_id], purchase_id)
+        parked_in = [one.sale_id for one in parked if one.sale_id and one.is_its_purchase]
+        parked_in = [one for one in parked_in if _is_meant(one, item_id, sale_id)]
+        return _with_parked(found, parked_in, purchase_id)
+
+
+def _is_meant(of_sale: SaleId, item_id: ItemId | None, sale_id: SaleId | None) -> bool:
+    return sale_id in (None, of_sale) and item_id in (None, of_sale.rpartition(".")[0])
 
 
 _SETTLED = (PurchaseStatus.CONFIRMED, PurchaseStatus.REJECTED)

@@ -105,6 +105,9 @@ class SaleDesk:
             return [f"close (it is {view.sale.state})"]
         if view.gate is None:
             return [f"its gate ({view.gate_problem})"]
+        if view.gate.state is not SaleState.CLOSED:
+            # It would go on selling: nobody brings a settled sale's gate to the database's state.
+            return [f"its gate to close (it is {view.gate.state})"]
         counts = {
             "purchases in the journal": view.gate.journal,
             "units pending payment": view.sale.pending,

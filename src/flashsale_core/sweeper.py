@@ -96,7 +96,7 @@ class Sweeper:
         waiting = {
             parked.purchase_id
             for parked in await self._parked.of_purchases(ids)
-            if parked.sale_id == sale.sale_id
+            if parked.sale_id == sale.sale_id and parked.is_its_purchase
         }
         lost = list(self._lost(overdue, standing, waiting))
         by_epoch: dict[Epoch, list[Overdue]] = {}
@@ -141,5 +141,9 @@ class Sweeper:
         sales = self._board.unsettled()
         books = await self._gate.books([(sale.sale_id, sale.epoch) for sale in sales])
         for sale, seen in zip(sales, books, strict=True):
-            if not isinstance(seen, Unavailable) and seen.state is not sale.state:
-                await self._gate.set_state(sale.sale_id, sale.epoch, sale.state)
+            if isinstance(seen, Unavailable) or seen.state is sale.state:
+                continue
+            # The list may be older than a command that the gate has followed already.
+            now = await self._board.again(sale)
+            if seen.state is not now.state:
+                await self._gate.set_state(now.sale_id, now.epoch, now.state)

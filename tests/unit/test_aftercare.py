@@ -2,12 +2,14 @@
 
 import pytest
 
+from flashsale_core.board import SaleBoard
 from flashsale_core.errors import Conflict, Unavailable, Why
 from flashsale_core.events import Channel, ParkedStatus
-from flashsale_core.inquiry import PurchaseStatus
+from flashsale_core.inquiry import Inquiry, PurchaseStatus
 from flashsale_core.model import ItemId, PurchaseId, PurchaseState, Sale, SaleId, SaleState
 from flashsale_core.outcomes import Accepted, Closed
 from flashsale_core.ports import Alarm
+from flashsale_core.selling import SaleDesk
 from flashsale_core.sweeper import Forgetter
 from tests.unit.world import World, request
 
@@ -101,6 +103,22 @@ async def _park(world: World, sale: Sale) -> list[bool]:
             )
         ]
     )
+
+
+async def test_somebody_elses_message_under_the_same_id_hides_no_purchase() -> None:
+    """One dead letter from outside must not keep a buyer's unit from ever becoming an order."""
+    world = World()
+    await world.sell()
+    await world.desk.buy(request())
+    _drop_what_waits(world)
+    await world.parking.deliver([world.message(request(user="eve"))])
+    view = await world.inquiry.find(PurchaseId("p1"))
+    assert view is not None
+    assert view.status is PurchaseStatus.RESERVED
+    world.clock.ms += RESERVED_DUE_MS
+    async with world.worker():
+        assert await world.sweeper.sweep() == 1
+    assert await state(world, "p1") is PurchaseState.SOLD
 
 
 async def test_an_outside_purchase_is_left_to_its_redelivery_and_alarms_after_an_hour() -> None:
@@ -270,3 +288,45 @@ async def test_a_parked_purchase_is_told_as_parked() -> None:
     found = await world.inquiry.find(PurchaseId("p1"))
     assert found is not None
     assert found.status is PurchaseStatus.PARKED
+
+
+async def test_an_old_list_does_not_open_a_closed_sale_again() -> None:
+    """A worker's list may be a second old; the gate has followed the operator already."""
+    world = World()
+    await world.sell()
+    elsewhere = SaleDesk(
+        board=SaleBoard(world.database.catalogue),
+        catalogue=world.database.catalogue,
+        gate=world.gate,
+        parked=world.database.parked,
+    )
+    await elsewhere.close(SaleId("1.1"))
+    await world.sweeper.align()
+    assert (await world.books()).state is SaleState.CLOSED
+
+
+async def test_a_purchase_of_a_sale_that_another_process_just_made_is_found() -> None:
+    """What was answered 200 is never unknown, also where the list has not heard of its sale."""
+    world = World()
+    await world.sell()
+    await world.desk.buy(request())
+    late = SaleBoard(world.database.catalogue)
+    inquiry = Inquiry(
+        board=late, gate=world.gate, orders=world.database.orders, parked=world.database.parked
+    )
+    assert await inquiry.find(PurchaseId("p1")) is not None
+    assert await inquiry.find(PurchaseId("nobody")) is None
+
+
+async def test_what_is_parked_in_one_sale_is_no_answer_about_another() -> None:
+    """Whoever names the sale or the item means that one."""
+    world = World()
+    await world.sell()
+    await world.sell("2")
+    await world.gate.set_state(SaleId("1.1"), sale_of(world).epoch, SaleState.PAUSED)
+    await world.parking.deliver([world.message(request())])
+    here = await world.inquiry.find(PurchaseId("p1"), sale_id=SaleId("1.1"))
+    assert here is not None
+    assert here.status is PurchaseStatus.PARKED
+    assert await world.inquiry.find(PurchaseId("p1"), sale_id=SaleId("2.1")) is None
+    assert await world.inquiry.find(PurchaseId("p1"), item_id=ItemId("2")) is None

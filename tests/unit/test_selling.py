@@ -207,3 +207,22 @@ async def test_an_init_while_the_gate_is_away_can_be_repeated_when_it_is_back() 
     view = await world.selling.init(ItemId("1"), SaleTerms(units=5))
     assert (view.sale.sale_id, view.sale.armed_epoch) == (ONE, 1)
     assert view.gate is not None
+
+
+async def test_a_sale_whose_gate_has_not_closed_is_not_settled() -> None:
+    """A settled sale's gate is looked at by nobody: one that is still open would sell on."""
+    world = World()
+    await world.sell()
+    set_state = world.gate.set_state
+
+    async def away(*_: object) -> Unavailable | None:
+        raise Unavailable(Why.GATE_AWAY)
+
+    world.gate.set_state = away  # type: ignore[method-assign,assignment]
+    await world.selling.close(SaleId("1.1"))
+    with pytest.raises(Conflict, match="its gate to close"):
+        await world.selling.settle(SaleId("1.1"))
+    world.gate.set_state = set_state  # type: ignore[method-assign]
+    await world.sweeper.align()
+    view = await world.selling.settle(SaleId("1.1"))
+    assert view.sale.state is SaleState.SETTLED
