@@ -30,6 +30,7 @@ from flashsale_redis.packing import (
     STATE_AT,
     answer_of,
     books_of,
+    books_or_why,
     books_row,
     claim_row,
     pack,
@@ -213,7 +214,10 @@ class RedisStockGate:
         replies = await self._wire.run(
             [self._call("books", sale_id, epoch) for sale_id, epoch in sales]
         )
-        return [_books_or_why(reply) for reply in replies]
+        return [
+            refused if (refused := _of_one_sale(reply)) is not None else books_or_why(unpack(reply))
+            for reply in replies
+        ]
 
     async def set_state(
         self, sale_id: SaleId, epoch: Epoch, state: SaleState
@@ -295,17 +299,6 @@ def _of_one_sale(reply: Any) -> Unavailable | None:
     if refused.why is Why.GATE_AWAY:
         raise refused from reply
     return refused
-
-
-def _books_or_why(reply: Any) -> GateBooks | Unavailable:
-    """Read one sale's counts; those that do not add up are that sale's trouble alone."""
-    refused = _of_one_sale(reply)
-    if refused is not None:
-        return refused
-    try:
-        return books_of(unpack(reply))
-    except Corrupt as wrong:
-        return Unavailable(Why.HALTED, str(wrong))
 
 
 @asynccontextmanager

@@ -165,6 +165,14 @@ def books_of(row: list[Any]) -> GateBooks:
     )
 
 
+def books_or_why(row: list[Any]) -> GateBooks | Unavailable:
+    """Read the counts; those of one sale that do not add up are that sale's trouble alone."""
+    try:
+        return books_of(row)
+    except Corrupt as wrong:
+        return Unavailable(Why.HALTED, str(wrong))
+
+
 def books_row(books: GateBooks) -> tuple[Any, ...]:
     """Write expected counts as `arm` compares them."""
     return (
