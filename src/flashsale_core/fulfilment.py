@@ -9,21 +9,28 @@ from typing import assert_never
 
 import attrs
 
+from flashsale_core.batch import (
+    Asked,
+    Work,
+    alone,
+    dead,
+    decide,
+    request_of,
+    waiting,
+)
 from flashsale_core.board import SaleBoard
 from flashsale_core.errors import Corrupt, StaleEpoch, Unavailable, Why
 from flashsale_core.events import (
+    KEY_REUSED,
     Barrier,
     Message,
     OrderEvent,
     ParkedMessage,
-    ParkedStatus,
-    PurchaseAccepted,
     PurchasesAccepted,
 )
 from flashsale_core.model import (
     Door,
     Epoch,
-    ItemId,
     OrderStatus,
     PurchaseRequest,
     PurchaseState,
@@ -50,7 +57,6 @@ from flashsale_core.ports import (
     Claim,
     ClaimBatch,
     Codec,
-    Decision,
     FollowBatch,
     Observer,
     OrderRepository,
@@ -58,34 +64,6 @@ from flashsale_core.ports import (
     StockGate,
 )
 from flashsale_core.validation import PurchaseRule, verdict
-
-NO_EPOCH = Epoch(0)
-"""Of a message that names none: the outside door's."""
-
-
-@attrs.frozen(kw_only=True)
-class _Asked:
-    """One purchase of a batch: which message brought it, for which sale, by which door."""
-
-    at: int
-    sale_id: SaleId
-    door: Door
-    request: PurchaseRequest
-    accepted: PurchaseAccepted | None = None
-    """The promise that the message carries; None at the outside door."""
-    epoch: Epoch = NO_EPOCH
-    """The epoch that the message carries."""
-
-
-@attrs.define(kw_only=True)
-class _Work:
-    """What one batch has come to: what to record, what to follow, what is left over."""
-
-    left: list[list[ParkedMessage]]
-    decisions: dict[tuple[SaleId, str], Decision] = attrs.field(factory=dict)
-    epochs: dict[SaleId, Epoch] = attrs.field(factory=dict)
-    sales: dict[SaleId, Sale] = attrs.field(factory=dict)
-    unarmed: set[SaleId] = attrs.field(factory=set)
 
 
 class Fulfilment:
@@ -117,15 +95,15 @@ class Fulfilment:
         An empty list: done, and durable. Nothing is parked or acknowledged here. Raises
         Unavailable or StaleEpoch when the whole batch must come again.
         """
-        work = _Work(left=[[] for _ in messages])
-        asked: list[_Asked] = []
+        work = Work(left=[[] for _ in messages])
+        asked: list[Asked] = []
         values = await self._codec.decode(messages)
         if any(self._may_have_a_newer_sale(value) for value in values):
             await self._board.refresh()
         for at, value in enumerate(values):
             match value:
                 case Corrupt():
-                    work.left[at].append(_dead(messages[at], value))
+                    work.left[at].append(dead(messages[at], value))
                 case PurchaseRequest():
                     asked += self._from_outside(work, at, value)
                 case PurchasesAccepted():
@@ -134,7 +112,7 @@ class Fulfilment:
                     wrong = Corrupt(
                         "unexpected-type", f"{type(value).__name__} is not for a worker"
                     )
-                    work.left[at].append(_dead(messages[at], wrong))
+                    work.left[at].append(dead(messages[at], wrong))
                 case _:
                     assert_never(value)
         await self._judge(work, messages, asked)
@@ -153,50 +131,48 @@ class Fulfilment:
         seen = self._board.seen(value.item_id)
         return seen is None or seen.state is SaleState.SETTLED
 
-    def _from_outside(self, work: _Work, at: int, request: PurchaseRequest) -> list[_Asked]:
+    def _from_outside(self, work: Work, at: int, request: PurchaseRequest) -> list[Asked]:
         sale = self._board.seen(request.item_id)
         if sale is not None:
             sale = work.sales.setdefault(sale.sale_id, sale)
-            return [_Asked(at=at, sale_id=sale.sale_id, door=Door.OUTSIDE, request=request)]
-        nowhere = _Asked(
+            return [Asked(at=at, sale_id=sale.sale_id, door=Door.OUTSIDE, request=request)]
+        nowhere = Asked(
             at=at, sale_id=sale_id_of(request.item_id, 0), door=Door.OUTSIDE, request=request
         )
-        _decide(work, nowhere, Reason.UNKNOWN_ITEM.value)
+        decide(work, nowhere, Reason.UNKNOWN_ITEM.value)
         return []
 
     async def _from_accepted(
         self,
-        work: _Work,
+        work: Work,
         message: Message,
         at: int,
         fact: PurchasesAccepted,
         was_parked: bool,
-    ) -> list[_Asked]:
+    ) -> list[Asked]:
         sale = work.sales.get(fact.sale_id) or await self._board.of_id(fact.sale_id)
         if sale is None:
             unknown = Corrupt("unknown-sale", f"no sale {fact.sale_id} was ever made")
-            work.left[at].append(_dead(message, unknown, holds_unit=True))
+            work.left[at].append(dead(message, unknown, holds_unit=True))
             return []
         # The list may be read again meanwhile; a batch believes in one epoch of a sale.
         sale = work.sales.setdefault(sale.sale_id, sale)
         proves_queued = fact.epoch == sale.epoch and not was_parked
         return [
-            _Asked(
+            Asked(
                 at=at,
                 sale_id=sale.sale_id,
                 door=Door.ACCEPTED if proves_queued else Door.OUTSIDE,
-                request=_request_of(accepted, sale.item_id),
+                request=request_of(accepted, sale.item_id),
                 accepted=accepted,
                 epoch=fact.epoch,
             )
             for accepted in fact.purchases
         ]
 
-    async def _judge(
-        self, work: _Work, messages: Sequence[Message], asked: Sequence[_Asked]
-    ) -> None:
+    async def _judge(self, work: Work, messages: Sequence[Message], asked: Sequence[Asked]) -> None:
         """Put every purchase before the gate, one call for all, and decide by its answers."""
-        groups: dict[tuple[SaleId, Door], list[_Asked]] = {}
+        groups: dict[tuple[SaleId, Door], list[Asked]] = {}
         for one in asked:
             groups.setdefault((one.sale_id, one.door), []).append(one)
         if not groups:
@@ -218,7 +194,7 @@ class Fulfilment:
             for one, answer in zip(group, reply, strict=True):
                 self._decide_by(work, messages, one, answer)
 
-    def _batch(self, sale: Sale, door: Door, group: Sequence[_Asked]) -> ClaimBatch:
+    def _batch(self, sale: Sale, door: Door, group: Sequence[Asked]) -> ClaimBatch:
         return ClaimBatch(
             sale_id=sale.sale_id,
             epoch=sale.epoch,
@@ -228,7 +204,7 @@ class Fulfilment:
             ),
         )
 
-    def _verdict(self, one: _Asked, sale: Sale) -> Refused | None:
+    def _verdict(self, one: Asked, sale: Sale) -> Refused | None:
         """Ask the rules at the outside door only: what was promised is not judged again."""
         if one.accepted is not None or not self._rules:
             return None
@@ -236,59 +212,41 @@ class Fulfilment:
 
     def _decide_by(
         self,
-        work: _Work,
+        work: Work,
         messages: Sequence[Message],
-        one: _Asked,
+        one: Asked,
         answer: GateAnswer | Unavailable,
     ) -> None:
         match answer:
             case Replayed(record=record) if record.state is PurchaseState.ENDED:
-                _decide(work, one, record.reason or Reason.CLOSED.value)
+                decide(work, one, record.reason or Reason.CLOSED.value)
             case Reserved(record=record) | Replayed(record=record):
-                _decide(work, one, None, record.accepted_at_ms)
+                decide(work, one, None, record.accepted_at_ms)
             case SoldOut() | LimitReached() | NotOpen() | Closed() | Refused():
-                _decide(work, one, reason_of(answer))
+                decide(work, one, reason_of(answer))
             case KeyReused():
                 work.left[one.at].append(self._reused(messages[one.at], one))
             case Unavailable():
-                work.left[one.at].append(self._waiting(messages[one.at], one, answer))
+                work.left[one.at].append(waiting(self._codec, messages[one.at], one, answer))
             case _:
                 assert_never(answer)
 
-    def _reused(self, message: Message, one: _Asked) -> ParkedMessage:
+    def _reused(self, message: Message, one: Asked) -> ParkedMessage:
         if one.accepted is not None:
             self._observer.alarm(
                 Alarm.KEY_REUSED_ON_ACCEPTED,
                 sale_id=one.sale_id,
                 purchase_id=one.request.purchase_id,
             )
-        wrong = Corrupt("key-reused", "the purchase id was used before with other content")
-        return _dead(self._alone(message, one), wrong, one)
-
-    def _waiting(self, message: Message, one: _Asked, away: Unavailable) -> ParkedMessage:
-        return ParkedMessage(
-            message=self._alone(message, one),
-            status=ParkedStatus.WAITING,
-            reason=away.why.value,
-            detail=away.detail,
-            sale_id=one.sale_id,
-            purchase_id=one.request.purchase_id,
-        )
-
-    def _alone(self, message: Message, one: _Asked) -> Message:
-        """Cut a message of many purchases down to the one that is set aside."""
-        if one.accepted is None:
-            return message
-        fact = PurchasesAccepted(sale_id=one.sale_id, epoch=one.epoch, purchases=(one.accepted,))
-        encoded = self._codec.encode(fact)
-        return attrs.evolve(message, body=encoded.body, content_type=encoded.content_type)
+        wrong = Corrupt(KEY_REUSED, "the purchase id was used before with other content")
+        return dead(alone(self._codec, message, one), wrong, one)
 
     async def _unarmed(
         self,
-        work: _Work,
+        work: Work,
         sale: Sale,
         messages: Sequence[Message],
-        group: Sequence[_Asked],
+        group: Sequence[Asked],
         away: Unavailable,
     ) -> None:
         """Decide without the gate, which does not know the sale under this epoch."""
@@ -301,13 +259,13 @@ class Fulfilment:
                 # rebuild reads the row, so nothing follows.
                 work.epochs[sale.sale_id] = sale.epoch
                 work.unarmed.add(sale.sale_id)
-                _decide(work, one, None)
+                decide(work, one, None)
             elif one.accepted is None and now.state is SaleState.SETTLED:
-                _decide(work, one, Reason.CLOSED.value)
+                decide(work, one, Reason.CLOSED.value)
             else:
-                work.left[one.at].append(self._waiting(messages[one.at], one, away))
+                work.left[one.at].append(waiting(self._codec, messages[one.at], one, away))
 
-    async def _follow(self, work: _Work, standings: Iterable[Standing]) -> None:
+    async def _follow(self, work: Work, standings: Iterable[Standing]) -> None:
         """Let the gate follow the rows that STAND, whoever wrote them; never its own answers."""
         rows_by_sale: dict[SaleId, list[Standing]] = {}
         for standing in standings:
@@ -348,51 +306,3 @@ def follow_batch(sale_id: SaleId, epoch: Epoch, rows: Iterable[Standing]) -> Fol
 
 def _traced(standing: Standing, traceparent: str | None) -> Standing:
     return standing if traceparent is None else attrs.evolve(standing, traceparent=traceparent)
-
-
-def _request_of(accepted: PurchaseAccepted, item_id: ItemId) -> PurchaseRequest:
-    return PurchaseRequest(
-        purchase_id=accepted.purchase_id,
-        user_id=accepted.user_id,
-        item_id=item_id,
-        quantity=accepted.quantity,
-        requested_at_ms=accepted.requested_at_ms,
-        source=accepted.source,
-        event_id=accepted.event_id,
-        payment_token=accepted.payment_token,
-        traceparent=accepted.traceparent,
-    )
-
-
-def _decide(work: _Work, one: _Asked, reason: str | None, accepted_at_ms: int = 0) -> None:
-    request, promised = one.request, one.accepted
-    decision = Decision(
-        sale_id=one.sale_id,
-        item_id=request.item_id,
-        purchase_id=request.purchase_id,
-        user_id=request.user_id,
-        quantity=request.quantity,
-        source=request.source,
-        event_id=request.event_id,
-        door=Door.HTTP if promised is not None else Door.OUTSIDE,
-        requested_at_ms=request.requested_at_ms,
-        accepted_at_ms=promised.accepted_at_ms if promised is not None else accepted_at_ms,
-        reason=reason,
-        traceparent=request.traceparent,
-    )
-    # The first of a batch decides: the gate answered the later ones as its replays.
-    work.decisions.setdefault((one.sale_id, request.purchase_id), decision)
-
-
-def _dead(
-    message: Message, wrong: Corrupt, one: _Asked | None = None, *, holds_unit: bool = False
-) -> ParkedMessage:
-    return ParkedMessage(
-        message=message,
-        status=ParkedStatus.DEAD,
-        reason=wrong.code,
-        detail=wrong.detail,
-        sale_id=one.sale_id if one is not None else None,
-        purchase_id=one.request.purchase_id if one is not None else None,
-        holds_unit=holds_unit,
-    )

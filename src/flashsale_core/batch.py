@@ -1,0 +1,114 @@
+"""What one batch of the cold path is made of, what it has come to, and what it leaves over."""
+
+import attrs
+
+from flashsale_core.errors import Corrupt, Unavailable
+from flashsale_core.events import (
+    Message,
+    ParkedMessage,
+    ParkedStatus,
+    PurchaseAccepted,
+    PurchasesAccepted,
+)
+from flashsale_core.model import Door, Epoch, ItemId, PurchaseRequest, Sale, SaleId
+from flashsale_core.ports import Codec, Decision
+
+NO_EPOCH = Epoch(0)
+"""Of a message that names none: the outside door's."""
+
+
+@attrs.frozen(kw_only=True)
+class Asked:
+    """One purchase of a batch: which message brought it, for which sale, by which door."""
+
+    at: int
+    sale_id: SaleId
+    door: Door
+    request: PurchaseRequest
+    accepted: PurchaseAccepted | None = None
+    """The promise that the message carries; None at the outside door."""
+    epoch: Epoch = NO_EPOCH
+    """The epoch that the message carries."""
+
+
+@attrs.define(kw_only=True)
+class Work:
+    """What one batch has come to: what to record, what to follow, what is left over."""
+
+    left: list[list[ParkedMessage]]
+    decisions: dict[tuple[SaleId, str], Decision] = attrs.field(factory=dict)
+    epochs: dict[SaleId, Epoch] = attrs.field(factory=dict)
+    sales: dict[SaleId, Sale] = attrs.field(factory=dict)
+    unarmed: set[SaleId] = attrs.field(factory=set)
+
+
+def request_of(accepted: PurchaseAccepted, item_id: ItemId) -> PurchaseRequest:
+    """Write what was promised as what was asked."""
+    return PurchaseRequest(
+        purchase_id=accepted.purchase_id,
+        user_id=accepted.user_id,
+        item_id=item_id,
+        quantity=accepted.quantity,
+        requested_at_ms=accepted.requested_at_ms,
+        source=accepted.source,
+        event_id=accepted.event_id,
+        payment_token=accepted.payment_token,
+        traceparent=accepted.traceparent,
+    )
+
+
+def decide(work: Work, one: Asked, reason: str | None, accepted_at_ms: int = 0) -> None:
+    """Want a row: CONFIRMED, or REJECTED with its reason."""
+    request, promised = one.request, one.accepted
+    decision = Decision(
+        sale_id=one.sale_id,
+        item_id=request.item_id,
+        purchase_id=request.purchase_id,
+        user_id=request.user_id,
+        quantity=request.quantity,
+        source=request.source,
+        event_id=request.event_id,
+        door=Door.HTTP if promised is not None else Door.OUTSIDE,
+        requested_at_ms=request.requested_at_ms,
+        accepted_at_ms=promised.accepted_at_ms if promised is not None else accepted_at_ms,
+        reason=reason,
+        traceparent=request.traceparent,
+    )
+    # The first of a batch decides: the gate answered the later ones as its replays.
+    work.decisions.setdefault((one.sale_id, request.purchase_id), decision)
+
+
+def dead(
+    message: Message, wrong: Corrupt, one: Asked | None = None, *, holds_unit: bool = False
+) -> ParkedMessage:
+    """Set aside what never will succeed."""
+    return ParkedMessage(
+        message=message,
+        status=ParkedStatus.DEAD,
+        reason=wrong.code,
+        detail=wrong.detail,
+        sale_id=one.sale_id if one is not None else None,
+        purchase_id=one.request.purchase_id if one is not None else None,
+        holds_unit=holds_unit,
+    )
+
+
+def waiting(codec: Codec, message: Message, one: Asked, away: Unavailable) -> ParkedMessage:
+    """Set aside what its sale does not admit now."""
+    return ParkedMessage(
+        message=alone(codec, message, one),
+        status=ParkedStatus.WAITING,
+        reason=away.why.value,
+        detail=away.detail,
+        sale_id=one.sale_id,
+        purchase_id=one.request.purchase_id,
+    )
+
+
+def alone(codec: Codec, message: Message, one: Asked) -> Message:
+    """Cut a message of many purchases down to the one that is set aside."""
+    if one.accepted is None:
+        return message
+    fact = PurchasesAccepted(sale_id=one.sale_id, epoch=one.epoch, purchases=(one.accepted,))
+    encoded = codec.encode(fact)
+    return attrs.evolve(message, body=encoded.body, content_type=encoded.content_type)
