@@ -110,5 +110,27 @@ def alone(codec: Codec, message: Message, one: Asked) -> Message:
     if one.accepted is None:
         return message
     fact = PurchasesAccepted(sale_id=one.sale_id, epoch=one.epoch, purchases=(one.accepted,))
+    return _rewritten(codec, message, fact)
+
+
+def halves(codec: Codec, message: Message, fact: PurchasesAccepted) -> list[Message]:
+    """Cut a message of many purchases in two."""
+    half = len(fact.purchases) // 2
+    parts = (fact.purchases[:half], fact.purchases[half:])
+    return [_rewritten(codec, message, attrs.evolve(fact, purchases=part)) for part in parts]
+
+
+def _rewritten(codec: Codec, message: Message, fact: PurchasesAccepted) -> Message:
     encoded = codec.encode(fact)
     return attrs.evolve(message, body=encoded.body, content_type=encoded.content_type)
+
+
+def failed(message: Message, unknown: Exception) -> ParkedMessage:
+    """Set aside what failed for a reason that nobody foresaw."""
+    return ParkedMessage(
+        message=message,
+        status=ParkedStatus.RETRYING,
+        reason=type(unknown).__name__,
+        detail=str(unknown)[:500],
+        attempts=1,
+    )

@@ -15,6 +15,8 @@ from flashsale_core.batch import (
     alone,
     dead,
     decide,
+    failed,
+    halves,
     request_of,
     waiting,
 )
@@ -169,6 +171,42 @@ class Fulfilment:
             )
             for accepted in fact.purchases
         ]
+
+    async def apart(
+        self, message: Message, unknown: Exception
+    ) -> tuple[list[Message], ParkedMessage]:
+        """Say what to do with one message that failed: deliver its halves, else set it aside.
+
+        What was promised is set aside with the unit that it holds: a rebuild must not give that
+        to somebody else.
+        """
+        parked = failed(message, unknown)
+        fact = await self._promises_of(message)
+        if fact is None:
+            return [], parked
+        if len(fact.purchases) > 1:
+            return halves(self._codec, message, fact), parked
+        sale, [one] = await self._board.of_id(fact.sale_id), fact.purchases
+        if sale is None:
+            return [], parked
+        # A sale is armed under its epoch before anything is promised under it.
+        return [], attrs.evolve(
+            parked,
+            sale_id=sale.sale_id,
+            purchase_id=one.purchase_id,
+            holds_unit=fact.epoch >= sale.armed_epoch,
+            user_id=one.user_id,
+            quantity=one.quantity,
+        )
+
+    async def _promises_of(self, message: Message) -> PurchasesAccepted | None:
+        try:
+            [fact] = await self._codec.decode([message])
+        except Unavailable:
+            raise
+        except Exception:  # noqa: BLE001 - whatever it is, it is what is being set aside
+            return None
+        return fact if isinstance(fact, PurchasesAccepted) else None
 
     async def _judge(self, work: Work, messages: Sequence[Message], asked: Sequence[Asked]) -> None:
         """Put every purchase before the gate, one call for all, and decide by its answers."""

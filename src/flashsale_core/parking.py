@@ -2,6 +2,9 @@
 
 from collections.abc import Sequence
 
+import attrs
+
+from flashsale_core.batch import failed
 from flashsale_core.errors import StaleEpoch, Unavailable
 from flashsale_core.events import Message, ParkedMessage, ParkedStatus
 from flashsale_core.fulfilment import Fulfilment
@@ -36,8 +39,9 @@ class Parking:
     async def deliver(self, messages: Sequence[Message]) -> None:
         """Fulfil a delivery; when it returns, everything is durable and it may be acknowledged.
 
-        A failure of unknown cause is narrowed down by halves until one message is left, which is
-        parked RETRYING while its neighbours go on. Raises Unavailable or StaleEpoch.
+        A failure of unknown cause is narrowed down by halves until one purchase is left, which is
+        parked RETRYING while its neighbours go on, those of the same message too. Raises
+        Unavailable or StaleEpoch.
         """
         try:
             left = await self._fulfilment.process(messages)
@@ -45,13 +49,20 @@ class Parking:
             raise
         except Exception as unknown:  # noqa: BLE001 - the class of failures nobody foresaw
             if len(messages) == 1:
-                await self._set_aside([_retrying(messages[0], unknown)])
+                await self._deliver_apart(messages[0], unknown)
                 return
             half = len(messages) // 2
             await self.deliver(messages[:half])
             await self.deliver(messages[half:])
         else:
             await self._set_aside([parked for of_one in left for parked in of_one])
+
+    async def _deliver_apart(self, message: Message, unknown: Exception) -> None:
+        parts, parked = await self._fulfilment.apart(message, unknown)
+        for part in parts:
+            await self.deliver([part])
+        if not parts:
+            await self._set_aside([parked])
 
     async def _set_aside(self, left: Sequence[ParkedMessage]) -> None:
         """Write the table before the copy for other tools, and both before the acknowledgement."""
@@ -85,7 +96,12 @@ class Parking:
         except (Unavailable, StaleEpoch):
             raise
         except Exception as unknown:  # noqa: BLE001 - the class of failures nobody foresaw
-            left = [_retrying(one.message, unknown)]
+            why = failed(one.message, unknown)
+            left = [attrs.evolve(one, status=why.status, reason=why.reason, detail=why.detail)]
+        if len(left) > 1:
+            # Each of its purchases has a way of its own from here on.
+            await self._set_aside(left)
+            left = []
         if not left:
             await self._parked.resolve(parked_id, ParkedStatus.REPLAYED)
             return
@@ -102,13 +118,3 @@ class Parking:
             else WAITING_RETRY_MS
         )
         await self._parked.resolve(parked_id, status, reason=left[0].reason, retry_in_ms=delay_ms)
-
-
-def _retrying(message: Message, unknown: Exception) -> ParkedMessage:
-    return ParkedMessage(
-        message=message,
-        status=ParkedStatus.RETRYING,
-        reason=type(unknown).__name__,
-        detail=str(unknown)[:500],
-        attempts=1,
-    )

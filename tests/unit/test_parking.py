@@ -1,0 +1,89 @@
+"""What fails for a reason that nobody foresaw: set aside alone, and never given away."""
+
+from collections.abc import Mapping, Sequence
+
+from flashsale_core.arming import rebuild_stopped
+from flashsale_core.errors import Corrupt
+from flashsale_core.events import Message, ParkedStatus
+from flashsale_core.model import Epoch, SaleId, SaleState
+from flashsale_core.outcomes import Accepted
+from flashsale_core.ports import Alarm, Decision, Decoded, Standing
+from tests.unit.test_fulfilment import promise, sale_of, status
+from tests.unit.world import World, request
+
+MINUTE_MS = 60_000
+
+
+def cannot_store(world: World, *purchases: str) -> None:
+    """Let every batch with one of these fail for a reason that nobody foresaw."""
+    record = world.database.orders.record
+
+    async def picky(
+        decisions: Sequence[Decision], epochs: Mapping[SaleId, Epoch]
+    ) -> list[Standing]:
+        if any(one.purchase_id in purchases for one in decisions):
+            raise RuntimeError("nobody foresaw")
+        return await record(decisions, epochs)
+
+    world.database.orders.record = picky  # type: ignore[method-assign]
+
+
+async def test_one_purchase_that_fails_sets_no_neighbour_of_its_message_aside() -> None:
+    """A message holds what one call of the gate accepted: up to hundreds of buyers."""
+    world = World()
+    await world.sell()
+    cannot_store(world, "bad")
+    await world.parking.deliver([world.message(promise(sale_of(world), "p1", "bad", "p2"))])
+    assert await status(world, "p1") == await status(world, "p2") == ("CONFIRMED", None)
+    [aside] = world.witness.set_aside
+    assert (aside.status, aside.purchase_id) == (ParkedStatus.RETRYING, "bad")
+
+
+async def test_a_promise_set_aside_keeps_its_unit_over_a_rebuild() -> None:
+    """It was answered 200: whoever comes after the rebuild is sold out, and it becomes an order."""
+    world = World()
+    await world.sell(units=1)
+    stores = world.database.orders.record
+    cannot_store(world, "p1")
+    async with world.worker():
+        assert isinstance(await world.desk.buy(request()), Accepted)
+    assert Alarm.UNIT_PARKED in world.witness.alarms
+    world.database.orders.record = stores  # type: ignore[method-assign]
+    await _begin_another_life(world)
+    await world.parking.deliver([world.message(request("late", user="bob"), 7)])
+    assert await status(world, "late") == ("REJECTED", "SOLD_OUT")
+    world.clock.ms += MINUTE_MS
+    await world.parking.feed()
+    assert await status(world, "p1") == ("CONFIRMED", None)
+
+
+async def _begin_another_life(world: World) -> None:
+    world.gate._ledgers.clear()
+    world.gate._armed.clear()
+    await rebuild_stopped(world.database.catalogue, world.gate, SaleId("1.1"))
+    await world.board.refresh()
+
+
+async def test_what_a_parked_message_leaves_over_is_kept_purchase_by_purchase() -> None:
+    """One of them may be dead while its neighbour only waits."""
+    world = World()
+    await world.sell()
+    await world.parking.deliver([world.message(request("used", user="bob"))])
+    decode = world.codec.decode
+
+    async def broken(_: Sequence[Message]) -> list[Decoded | Corrupt]:
+        raise RuntimeError("nobody foresaw")
+
+    world.codec.decode = broken  # type: ignore[method-assign,assignment]
+    old = promise(sale_of(world), "used", "fine", epoch=7)
+    await world.parking.deliver([world.message(old, 5)])
+    world.codec.decode = decode  # type: ignore[method-assign]
+    await world.gate.set_state(SaleId("1.1"), Epoch(1), SaleState.PAUSED)
+    world.clock.ms += MINUTE_MS
+    await world.parking.feed()
+    await world.gate.set_state(SaleId("1.1"), Epoch(1), SaleState.OPEN)
+    world.clock.ms += MINUTE_MS
+    await world.parking.feed()
+    assert await status(world, "fine") == ("CONFIRMED", None)
+    counts = await world.database.parked.counts()
+    assert (counts[ParkedStatus.DEAD], counts[ParkedStatus.REPLAYED]) == (1, 2)
