@@ -14,7 +14,7 @@ from tests.docs.pages import ROOT, pages
 
 TEXT = {page.relative_to(ROOT).as_posix(): page.read_text(encoding="utf-8") for page in pages()}
 OURS = re.compile(r"\bFLASHSALE_[A-Z_]+\b")
-COMMAND = re.compile(r"(?:^|`)flashsale ((?:[a-z]+(?: |\b)){1,2})", re.MULTILINE)
+COMMAND = re.compile(r"(?:^|`)flashsale ((?:[a-z][a-z-]*(?: |\b)){1,2})", re.MULTILINE)
 TARGET = re.compile(r"`make ([a-z-]+)")
 ROUTE = re.compile(r"\b(?:GET|POST)\s+(/[a-zA-Z/{}-]*)")
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)\)")
