@@ -98,8 +98,7 @@ class Shop:
             clock=self.world.clock,
             readiness=self.readiness,
             metrics_text=lambda: (b"flashsale_up 1\n", "text/plain; version=0.0.4; charset=utf-8"),
-            observer=self.listener,
-            **parts,
+            **{"observer": self.listener, **parts},
         )
         self.app = http_app(self.parts)
 

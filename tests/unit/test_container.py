@@ -19,8 +19,9 @@ from flashsale.entry_points import AdapterMissing
 from flashsale.running import going, opened
 from flashsale.setting_kinds import Url
 from flashsale.settings import Settings
+from flashsale.watching import Summaries
 from flashsale_core.errors import Unavailable, Why
-from flashsale_core.model import ItemId, PurchaseRequest, SaleTerms
+from flashsale_core.model import Door, ItemId, PurchaseRequest, SaleTerms
 from flashsale_core.outcomes import Accepted, Refused
 from flashsale_core.testing.plain_codec import PlainCodec
 from flashsale_memory.bus import MemoryBus
@@ -175,6 +176,26 @@ async def test_loops_run_and_stop_together() -> None:
     assert len(await container.database().orders.find(answer.purchase_id)) == 1
     container.stopping().set()
     await asyncio.wait_for(loops, 5)
+
+
+async def test_what_was_answered_just_before_the_end_is_summed_up_too(tmp_path: Path) -> None:
+    """A crowd's last second is told, although the loop that tells is over."""
+    url = Url(f"sqlite+aiosqlite:///{tmp_path}/sale.db")
+    settings = attrs.evolve(Settings(), database_url=url)
+    with capture_logs() as lines:
+        async with opened(Embedded, settings, may_install=True) as container:
+            observer, looked = container.observer(), asyncio.Event()
+
+            def summarise() -> None:
+                observer.summarise()
+                looked.set()
+
+            container.summaries.override(Summaries(summarise=summarise, every_s=3_600))
+            async with going(container):
+                await looked.wait()
+                observer.answered(Door.HTTP, "sold-out", None)
+    [summary] = [line for line in lines if line["event"] == "answers"]
+    assert summary["http"] == {"sold-out": 1}
 
 
 async def test_a_missing_web_stack_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

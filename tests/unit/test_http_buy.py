@@ -4,11 +4,16 @@ import uuid
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
+from structlog.contextvars import merge_contextvars
+from structlog.testing import capture_logs
 
 from flashsale.http import asking, buy
+from flashsale.observing import WatchingObserver
 from flashsale_core.model import ItemId, PurchaseId, PurchaseRequest, SaleTerms
 from flashsale_core.outcomes import Refused
 from flashsale_core.ports import FollowBatch
+from flashsale_prometheus import Metrics, PrometheusObserver
 from tests.unit.http_world import Shop, ask, selling
 from tests.unit.world import START_MS
 
@@ -317,6 +322,50 @@ async def test_every_answer_is_told_to_the_observer_once() -> None:
         ("malformed", None),
         ("invalid", None),
     ]
+
+
+def watched() -> Shop:
+    """Have a shop whose door tells the observer that writes the log."""
+    metrics = PrometheusObserver(Metrics(CollectorRegistry()))
+    return Shop(observer=WatchingObserver(metrics))
+
+
+async def test_a_refusal_by_fault_is_logged_with_its_trace_and_its_id() -> None:
+    """Whoever looks for a failed purchase finds it from either end; the next request is its own."""
+    with capture_logs([merge_contextvars]) as lines:
+        async with selling(watched(), units=9) as shop:
+            key = {"Idempotency-Key": '"mine"', "traceparent": _TRACE}
+            await shop.buy(MINE, {"traceparent": _TRACE})
+            await shop.buy(b"{", key)
+            await shop.buy({**MINE, "userId": 2}, {"traceparent": _TRACE})
+            await shop.buy({"userId": 1})
+            await shop.buy({**MINE, "productId": "none"}, {"traceparent": "nonsense"})
+    told = [
+        (line["outcome"], line["purchase_id"], line.get("traceparent"))
+        for line in lines
+        if line["event"] == "purchase refused"
+    ]
+    assert told == [
+        ("malformed", "mine", _TRACE),
+        ("key-reused", "mine", _TRACE),
+        ("invalid", None, None),
+        ("unknown-item", "mine", None),
+    ]
+
+
+async def test_a_mistake_of_ours_is_logged_with_the_trace_of_its_request() -> None:
+    """A person who was told 500 can name the request, by both ways into the door."""
+    shop = watched()
+    shop.world.board.seen = lambda _: 1 / 0  # type: ignore[assignment,method-assign,return-value]
+    shop.world.inquiry.find = lambda *_, **__: 1 / 0  # type: ignore[assignment,method-assign]
+    with capture_logs([merge_contextvars]) as lines:
+        assert (await shop.buy(MINE, {"traceparent": _TRACE})).status == 500
+        looked_up = await shop.ask("GET", "/purchase/mine", headers={"traceparent": _TRACE})
+        assert looked_up.status == 500
+    by_event = {line["event"]: line for line in lines}
+    assert by_event["buy failed"]["purchase_id"] == "mine"
+    for event in ("buy failed", "request failed", "purchase refused"):
+        assert by_event[event]["traceparent"] == _TRACE
 
 
 async def test_accepted_and_sold_out_write_no_log_line(capfd: pytest.CaptureFixture[str]) -> None:

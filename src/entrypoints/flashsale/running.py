@@ -92,6 +92,8 @@ async def looping(container: HttpApi | Worker) -> AsyncIterator["asyncio.Task[No
         if not loops.done():
             loops.cancel()
             await asyncio.wait({loops}, timeout=CANCELLED_WAIT_S)
+        # What was answered in the last second, after the loop that tells of it.
+        container.summaries().summarise()
         if loops.done() and not loops.cancelled() and (broken := loops.exception()) is not None:
             raise broken
 

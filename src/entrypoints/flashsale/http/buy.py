@@ -25,12 +25,12 @@ from flashsale.http.problems import (
 )
 from flashsale.http.reading import read_buy
 from flashsale.http.times import written
+from flashsale.http.tracing import traced, traceparent_of
 from flashsale.http.wire import ID_RULE, BuyBody
 from flashsale_core import outcomes
 from flashsale_core.errors import Invalid, Unavailable, Violation, Why
 from flashsale_core.model import (
     IDENTIFIER,
-    TRACEPARENT,
     Door,
     ItemId,
     PurchaseId,
@@ -48,7 +48,8 @@ RETRY_UNKNOWN_MS = 1_000
 """By then the confirm has come, or the sweeper will have published again soon."""
 
 _log = structlog.get_logger("flashsale.http")
-_NO_TRACE = ("00000000000000000000000000000000", "0000000000000000")
+_CROWDS_ANSWERS = frozenset({"accepted", "sold-out"})
+"""They write no line, so nothing is looked up for one."""
 
 
 class BuyHandler:
@@ -69,6 +70,7 @@ class BuyHandler:
             return
         except TooSlow:
             answer = problem(problems.REQUEST_TIMEOUT, headers=[(b"connection", b"close")])
+            self._tell(answer, scope["headers"], None)
         else:
             root_path = scope.get(ROOT_PATH) or scope.get("root_path", "")
             answer = await self.answer(body, scope["headers"], scope["query_string"], root_path)
@@ -89,12 +91,21 @@ class BuyHandler:
         except Unavailable as away:
             answer = _unavailable(away, purchase_id)
         except Exception:  # noqa: BLE001 - the last line before the server's own
-            _log.exception("buy failed", purchaseId=purchase_id)
+            with traced(headers):
+                _log.exception("buy failed", purchase_id=purchase_id)
             answer = problem(problems.INTERNAL)
         finally:
             self._in_flight -= 1
-        self._answered(Door.HTTP, answer.code, purchase_id)
+        self._tell(answer, headers, purchase_id)
         return answer
+
+    def _tell(self, answer: Answer, headers: RawHeaders, purchase_id: PurchaseId | None) -> None:
+        """Tell the observer, whose line about a fault shows whose request it was."""
+        if answer.code in _CROWDS_ANSWERS:
+            self._answered(Door.HTTP, answer.code, purchase_id)
+            return
+        with traced(headers):
+            self._answered(Door.HTTP, answer.code, purchase_id or _named_by(headers))
 
     def _read(self, body: bytes, headers: RawHeaders, query: bytes) -> PurchaseRequest:
         if self._in_flight > IN_FLIGHT_MAX:
@@ -108,7 +119,8 @@ class BuyHandler:
                 invalid(Violation(field="query", problem="must be empty; the body has the fields"))
             )
         wire = read_buy(body)
-        return _request(wire, _purchase_id(wire, named, headers), named, self._now_ms())
+        trace = traceparent_of(headers) if b"traceparent" in named else None
+        return _request(wire, _purchase_id(wire, named, headers), trace, self._now_ms())
 
 
 def _check_media(named: dict[bytes, bytes]) -> None:
@@ -142,6 +154,13 @@ def _purchase_id(wire: BuyBody, named: dict[bytes, bytes], headers: RawHeaders) 
     return key
 
 
+def _named_by(headers: RawHeaders) -> PurchaseId | None:
+    """Find the id that a refused request brought where it can be read without its body."""
+    keys = (_unquoted(value) for name, value in headers if name == b"idempotency-key")
+    key = next(keys, "")
+    return PurchaseId(key) if IDENTIFIER.fullmatch(key) else None
+
+
 def _wrong_key(what: str) -> ProblemRaised:
     return ProblemRaised(invalid(Violation(field="Idempotency-Key", problem=what)))
 
@@ -154,9 +173,8 @@ def _unquoted(value: bytes) -> str:
 
 
 def _request(
-    wire: BuyBody, purchase_id: str, named: dict[bytes, bytes], now_ms: int
+    wire: BuyBody, purchase_id: str, traceparent: str | None, now_ms: int
 ) -> PurchaseRequest:
-    trace = named.get(b"traceparent")
     try:
         return well_formed(
             purchase_id=PurchaseId(purchase_id),
@@ -166,19 +184,10 @@ def _request(
             requested_at_ms=now_ms,
             source=Source.API if wire.source is UNSET else wire.source,
             payment_token=None if wire.payment_token is UNSET else wire.payment_token,
-            traceparent=None if trace is None else _trace(trace),
+            traceparent=traceparent,
         )
     except Invalid as wrong:
         raise ProblemRaised(invalid(*as_http(wrong))) from None
-
-
-def _trace(header: bytes) -> str | None:
-    """Keep a valid traceparent; an invalid one is as good as none, as W3C wants it."""
-    text = header.strip().decode("latin-1")
-    if not TRACEPARENT.fullmatch(text) or text.startswith("ff"):
-        return None
-    _, trace_id, span_id, _ = text.split("-")
-    return None if trace_id == _NO_TRACE[0] or span_id == _NO_TRACE[1] else text
 
 
 _SOLD_OUT = problem(problems.SOLD_OUT, available=0)

@@ -3,6 +3,7 @@
 from flashsale.http.buy import ROOT_PATH, send_answer
 from flashsale.http.parts import ASGIApp, ASGIMessage, RawHeaders, Receive, Scope, Send
 from flashsale.http.problems import Answer
+from flashsale.http.tracing import traced
 
 BUY_PATH = "/purchase/buy"
 PREFLIGHT_AGE_S = 600
@@ -50,7 +51,8 @@ class Front:
         # A server leaves out the body of an answer to HEAD by itself.
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
         inner = {**scope, "path": path, "root_path": "", "method": method, ROOT_PATH: root_path}
-        await self._framework(inner, receive, send)
+        with traced(scope["headers"]):
+            await self._framework(inner, receive, send)
 
     def _cors_headers(self, scope: Scope) -> RawHeaders | None:
         origin = next((value for name, value in scope["headers"] if name == b"origin"), None)
