@@ -138,3 +138,15 @@ async def test_orders_are_a_log_and_not_a_subscription() -> None:
     with pytest.raises(ValueError, match="log"):
         async with bus.subscribe(Channel.ORDERS, messages_max=1):
             pass
+
+
+async def test_no_message_is_taken_for_one_of_an_earlier_life() -> None:
+    """Numbers begin anew with the process; what was parked under an origin is still in the file."""
+    origins = set()
+    for _ in range(2):
+        bus = MemoryBus(PlainCodec())
+        bus.put(Message(channel=Channel.REQUESTS, body=b"?", origin=""))
+        async with bus.subscribe(Channel.REQUESTS, messages_max=1) as subscription:
+            [message] = (await subscription.take()).messages
+            origins.add(message.origin)
+    assert len(origins) == 2

@@ -1,6 +1,7 @@
 """A bus inside one process: the embedded default, and what tests run on."""
 
 import asyncio
+import uuid
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -85,6 +86,8 @@ class MemoryBus:
             Channel.ORDERS: deque(maxlen=LOG_MAX),
             Channel.DEAD_LETTERS: deque(maxlen=LOG_MAX),
         }
+        self._life = uuid.uuid4().hex[:12]
+        """Part of every origin: messages are numbered anew in each life, parked ones outlive it."""
         self._logged = 0
         self._turn = 0
         self._takers: set[asyncio.Future[None]] = set()
@@ -191,7 +194,7 @@ class MemoryBus:
         partition = self._partitions(channel)[number]
         if len(partition.waiting) >= WAITING_MAX:
             raise Unavailable(Why.OVERLOADED, f"{WAITING_MAX} messages wait in a partition")
-        origin = f"memory.{channel.value}:{number}:{partition.next_offset}"
+        origin = f"memory.{self._life}.{channel.value}:{number}:{partition.next_offset}"
         partition.next_offset += 1
         numbered = attrs.evolve(message, origin=origin, partition=number)
         partition.waiting.append((numbered, receipt))
@@ -204,7 +207,7 @@ class MemoryBus:
 
     def _log_origin(self, channel: Channel) -> str:
         self._logged += 1
-        return f"memory.{channel.value}:0:{self._logged}"
+        return f"memory.{self._life}.{channel.value}:0:{self._logged}"
 
     def _partitions(self, channel: Channel) -> list[_Partition]:
         try:
