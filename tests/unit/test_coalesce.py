@@ -306,3 +306,13 @@ async def test_a_crowd_that_asks_for_the_list_costs_one_query() -> None:
     assert queries <= 2
     await catalogue.create(ItemId("1"), SaleTerms(units=1))
     assert [sale.item_id for sale in await catalogue.current()] == ["1"]
+
+
+async def test_one_sales_crowd_does_not_hold_up_the_promises_of_another() -> None:
+    """Sales take turns: a backlog of thousands is published beside one that has just come."""
+    inner = RecordingBus()
+    bus = CoalescingBus(inner, in_flight_max=1)  # type: ignore[arg-type]
+    crowd = [bus.publish([accepted(f"p{n}", "crowd.1")]) for n in range(2_000)]
+    await asyncio.gather(*crowd, bus.publish([accepted("mine", "other.1")]))
+    sales = [fact.sale_id for fact in inner.published]
+    assert sales == ["crowd.1", "other.1", "crowd.1", "crowd.1", "crowd.1"]

@@ -95,8 +95,10 @@ class CoalescingBus:
         while self._waiting and len(self._publishing) < self._in_flight_max:
             life, promises = next(iter(self._waiting.items()))
             taken = [promises.pop(one) for one in list(promises)[:PURCHASES_MAX]]
-            if not promises:
-                del self._waiting[life]
+            # To the end of the row: one sale's crowd must not keep another's buyers waiting.
+            del self._waiting[life]
+            if promises:
+                self._waiting[life] = promises
             task = asyncio.get_running_loop().create_task(self._publish(life, taken))
             self._publishing.add(task)
             task.add_done_callback(self._ended)
