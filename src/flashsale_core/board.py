@@ -22,10 +22,20 @@ class SaleBoard:
         """Say that the gate did not know a listed epoch: the list may be old. Never waits."""
         self._by_item: dict[ItemId, Sale] = {}
         self._by_id: dict[SaleId, Sale] = {}
+        self._asked = 0
+        self._taken = 0
 
     async def refresh(self) -> None:
-        """Read the list again; a failure raises Unavailable and keeps the old one."""
-        self.replace(await self._catalogue.current())
+        """Read the list again; a failure raises Unavailable and keeps the old one.
+
+        Of several at once, one that was asked for earlier and comes later changes nothing.
+        """
+        self._asked += 1
+        asked = self._asked
+        sales = await self._catalogue.current()
+        if asked > self._taken:
+            self._taken = asked
+            self.replace(sales)
 
     def replace(self, sales: Iterable[Sale]) -> None:
         """Take another list, at once and whole."""

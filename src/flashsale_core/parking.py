@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import attrs
 
 from flashsale_core.batch import failed
-from flashsale_core.errors import StaleEpoch, Unavailable
+from flashsale_core.errors import StaleEpoch, Unavailable, Why
 from flashsale_core.events import Message, ParkedMessage, ParkedStatus
 from flashsale_core.fulfilment import Fulfilment
 from flashsale_core.ports import Alarm, EventBus, Observer, ParkedMessages
@@ -84,7 +84,13 @@ class Parking:
         """Take up what is due, through the normal gate; answer how many were looked at."""
         due = await self._parked.claim_due(FEED_MAX, FEED_LEASE_MS)
         for one in due:
-            await self._feed_one(one)
+            try:
+                await self._feed_one(one)
+            except Unavailable as away:
+                # A schema that nobody can look up now is one message's trouble; it comes again
+                # when its lease ends. Whatever else is away, all of them need.
+                if away.why is not Why.REGISTRY_AWAY:
+                    raise
         return len(due)
 
     async def _feed_one(self, one: ParkedMessage) -> None:

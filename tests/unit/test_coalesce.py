@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from flashsale_coalesce import CoalescingBus, CoalescingCatalogue, CoalescingGate
+from flashsale_core.board import SaleBoard
 from flashsale_core.errors import Unavailable, Why
 from flashsale_core.events import OrderEvent, PurchaseAccepted, PurchasesAccepted
 from flashsale_core.model import (
@@ -14,6 +15,7 @@ from flashsale_core.model import (
     ItemId,
     PurchaseId,
     PurchaseState,
+    Sale,
     SaleId,
     SaleTerms,
     Source,
@@ -316,3 +318,44 @@ async def test_one_sales_crowd_does_not_hold_up_the_promises_of_another() -> Non
     await asyncio.gather(*crowd, bus.publish([accepted("mine", "other.1")]))
     sales = [fact.sale_id for fact in inner.published]
     assert sales == ["crowd.1", "other.1", "crowd.1", "crowd.1", "crowd.1"]
+
+
+async def test_a_gate_that_answers_nonsense_leaves_nobody_waiting() -> None:
+    """A mistake of an adapter is an error for its callers, never an answer that does not come."""
+
+    class Silent(MemoryStockGate):
+        async def reserve(
+            self,
+            batches: Sequence[ClaimBatch],
+        ) -> list[GateReply | Unavailable]:
+            return []
+
+    sale = await open_sale(CoalescingGate(Silent(SystemClock())), units=10)
+    async with asyncio.timeout(5):
+        failed = await asyncio.gather(
+            *(sale.reserve(claim(f"p{n}")) for n in range(3)), return_exceptions=True
+        )
+    assert all(isinstance(failure, ValueError) for failure in failed)
+
+
+async def test_an_older_list_does_not_replace_a_newer_one() -> None:
+    """Two looks may be under way at once; the slower one of them was asked for first."""
+    database = MemoryDatabase(SystemClock())
+    await database.catalogue.create(ItemId("1"), SaleTerms(units=1))
+    current, waits = database.catalogue.current, [0.2, 0.0]
+
+    async def slow() -> list[Sale]:
+        sales = await current()
+        await asyncio.sleep(waits.pop(0))
+        return sales
+
+    database.catalogue.current = slow  # type: ignore[method-assign]
+    board = SaleBoard(database.catalogue)
+    first = asyncio.create_task(board.refresh())
+    await asyncio.sleep(0)
+    await database.catalogue.raise_epoch(SaleId("1.1"))
+    await board.refresh()
+    await first
+    listed = board.seen(ItemId("1"))
+    assert listed is not None
+    assert listed.epoch == 2

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from flashsale_core.arming import rebuild_stopped
-from flashsale_core.errors import Corrupt
+from flashsale_core.errors import Corrupt, Unavailable, Why
 from flashsale_core.events import Message, ParkedStatus
 from flashsale_core.model import Epoch, SaleId, SaleState
 from flashsale_core.outcomes import Accepted
@@ -87,3 +87,27 @@ async def test_what_a_parked_message_leaves_over_is_kept_purchase_by_purchase() 
     assert await status(world, "fine") == ("CONFIRMED", None)
     counts = await world.database.parked.counts()
     assert (counts[ParkedStatus.DEAD], counts[ParkedStatus.REPLAYED]) == (1, 2)
+
+
+async def test_a_message_whose_schema_cannot_be_looked_up_holds_up_no_other() -> None:
+    """The registry is away, and one parked message alone would ask it."""
+    world = World()
+    await world.sell()
+    await world.gate.set_state(SaleId("1.1"), Epoch(1), SaleState.PAUSED)
+    strange = world.message(request("strange"))
+    await world.parking.deliver([strange, world.message(request(), 1)])
+    await world.gate.set_state(SaleId("1.1"), Epoch(1), SaleState.OPEN)
+    decode = world.codec.decode
+
+    async def asking(messages: Sequence[Message]) -> list[Decoded | Corrupt]:
+        if any(message.origin == strange.origin for message in messages):
+            raise Unavailable(Why.REGISTRY_AWAY)
+        return await decode(messages)
+
+    world.codec.decode = asking  # type: ignore[method-assign]
+    await world.parking.feed()
+    assert await status(world, "p1") == ("CONFIRMED", None)
+    world.codec.decode = decode  # type: ignore[method-assign]
+    world.clock.ms += 2 * MINUTE_MS
+    await world.parking.feed()
+    assert await status(world, "strange") == ("CONFIRMED", None)

@@ -126,16 +126,16 @@ class CoalescingGate:
         started = time.perf_counter()
         try:
             replies = await self._gate.reserve(batches)
+            self._told("reserve", len(calls), time.perf_counter() - started)
+            for batch, members, reply in zip(batches, riders.values(), replies, strict=True):
+                self._forget(batch, reply)
+                _share_out(members, reply)
         except BaseException as failure:
+            # Whatever it is, also a mistake in the answers: nobody may be left waiting for ever.
             for one in calls:
                 tell_failure(one.reply, failure)
             if not isinstance(failure, Exception):
                 raise
-            return
-        self._told("reserve", len(calls), time.perf_counter() - started)
-        for batch, members, reply in zip(batches, riders.values(), replies, strict=True):
-            self._forget(batch, reply)
-            _share_out(members, reply)
 
     def _merged(self, sale: _Sale, members: Sequence[_Waiting]) -> ClaimBatch:
         claims: tuple[Claim, ...] = tuple(
