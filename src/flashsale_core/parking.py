@@ -1,11 +1,12 @@
 """Messages that are not done: set aside in a table, and taken up again when their time comes."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 import attrs
 
 from flashsale_core.batch import failed
-from flashsale_core.errors import StaleEpoch, Unavailable, Why
+from flashsale_core.errors import Corrupt, StaleEpoch, Unavailable, Why
 from flashsale_core.events import Message, ParkedMessage, ParkedStatus
 from flashsale_core.fulfilment import Fulfilment
 from flashsale_core.ports import Alarm, EventBus, Observer, ParkedMessages
@@ -71,9 +72,15 @@ class Parking:
         news = await self._parked.park(left)
         for message, is_new in zip(left, news, strict=True):
             if message.status is ParkedStatus.DEAD:
-                await self._bus.copy_dead_letter(message)
+                await self._copy(message)
             if is_new:
                 self._tell(message)
+
+    async def _copy(self, letter: ParkedMessage) -> None:
+        # The table has it. A copy that its topic never will take (the headers that say why it
+        # died may make it too large) must not come between its neighbours and their orders.
+        with suppress(Corrupt):
+            await self._bus.copy_dead_letter(letter)
 
     def _tell(self, message: ParkedMessage) -> None:
         self._observer.parked(message)
@@ -115,7 +122,7 @@ class Parking:
         if status is ParkedStatus.RETRYING and attempts >= UNKNOWN_ATTEMPTS_MAX:
             status = ParkedStatus.DEAD
         if status is ParkedStatus.DEAD:
-            await self._bus.copy_dead_letter(left[0])
+            await self._copy(left[0])
             self._tell(left[0])
         retrying = status is ParkedStatus.RETRYING
         delay_ms = (

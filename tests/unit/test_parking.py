@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from flashsale_core.arming import rebuild_stopped
 from flashsale_core.errors import Corrupt, Unavailable, Why
-from flashsale_core.events import Message, ParkedStatus
+from flashsale_core.events import Message, ParkedMessage, ParkedStatus
 from flashsale_core.model import Epoch, SaleId, SaleState
 from flashsale_core.outcomes import Accepted
 from flashsale_core.ports import Alarm, Decision, Decoded, Standing
@@ -111,3 +111,19 @@ async def test_a_message_whose_schema_cannot_be_looked_up_holds_up_no_other() ->
     world.clock.ms += 2 * MINUTE_MS
     await world.parking.feed()
     assert await status(world, "strange") == ("CONFIRMED", None)
+
+
+async def test_a_dead_letter_that_no_topic_takes_holds_up_no_other() -> None:
+    """Whoever writes a message of the largest size and of nonsense ends nobody's sale."""
+    world = World()
+    await world.sell()
+
+    async def too_large(_: ParkedMessage) -> None:
+        raise Corrupt("too-large", "the message is larger than the topic takes")
+
+    world.bus.copy_dead_letter = too_large  # type: ignore[method-assign]
+    await world.parking.deliver([world.message(b"nonsense"), world.message(request(), 1)])
+    assert await status(world, "p1") == ("CONFIRMED", None)
+    [aside] = world.witness.set_aside
+    assert aside.status is ParkedStatus.DEAD
+    assert (await world.database.parked.counts())[ParkedStatus.DEAD] == 1
