@@ -51,7 +51,7 @@ test: ## install what is missing, say so, and run every test
 
 .PHONY: unit
 unit: $(VENV)/.installed-dev ## the tests that need no server
-	@$(BIN)/python -m pytest tests/unit -n $(TEST_PROCESSES) --dist loadfile
+	@$(BIN)/python -m pytest tests/unit -n $(TEST_PROCESSES) --dist worksteal
 
 .PHONY: integration
 integration: $(VENV)/.installed-dev ## the tests on real servers, which they start themselves
