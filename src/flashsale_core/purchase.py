@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import assert_never
 
 from flashsale_core.board import SaleBoard
-from flashsale_core.errors import Unavailable, Why
+from flashsale_core.errors import FlashsaleError, Unavailable, Why
 from flashsale_core.events import PurchaseAccepted, PurchasesAccepted
 from flashsale_core.idempotency import Replay, replay_of
 from flashsale_core.model import Door, GateRecord, PurchaseRequest, PurchaseState, Sale, SaleState
@@ -111,7 +111,8 @@ class PurchaseDesk:
         )
         try:
             await self._bus.publish((fact,))
-        except Unavailable:
+        except FlashsaleError:
+            # Whatever it was, the unit is taken: the buyer must hear the id that resumes.
             return OutcomeUnknown(purchase_id=record.purchase_id)
         await self._gate.mark_queued(sale.sale_id, sale.epoch, (record.purchase_id,))
         if self._clock.monotonic_ms() - started_ms >= PROMISE_MS:

@@ -121,7 +121,7 @@ async def test_a_dead_letter_that_no_topic_takes_holds_up_no_other() -> None:
     async def too_large(_: ParkedMessage) -> None:
         raise Corrupt("too-large", "the message is larger than the topic takes")
 
-    world.bus.copy_dead_letter = too_large  # type: ignore[method-assign]
+    world.bus.copy_dead_letter = too_large  # type: ignore[method-assign,assignment]
     await world.parking.deliver([world.message(b"nonsense"), world.message(request(), 1)])
     assert await status(world, "p1") == ("CONFIRMED", None)
     [aside] = world.witness.set_aside

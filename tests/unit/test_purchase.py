@@ -3,7 +3,7 @@
 import attrs
 import pytest
 
-from flashsale_core.errors import Unavailable, Why
+from flashsale_core.errors import Corrupt, Unavailable, Why
 from flashsale_core.model import ItemId, PurchaseId, SaleId
 from flashsale_core.outcomes import (
     Accepted,
@@ -221,3 +221,16 @@ async def test_a_sale_made_elsewhere_is_found_before_404_is_said() -> None:
     world.board.replace([])
     async with world.worker():
         assert isinstance(await world.desk.buy(request()), Accepted)
+
+
+async def test_a_publish_that_can_never_work_is_no_plain_error() -> None:
+    """The unit is taken: whoever is told of a mere failure would never learn what became of it."""
+    world = World()
+    await world.sell()
+
+    async def too_large(_: object) -> None:
+        raise Corrupt("too-large", "the message is larger than the topic takes")
+
+    world.bus.publish = too_large  # type: ignore[method-assign,assignment]
+    assert await world.desk.buy(request()) == OutcomeUnknown(purchase_id=PurchaseId("p1"))
+    assert (await world.books()).reserved == 1
