@@ -67,6 +67,10 @@ from flashsale_core.ports import (
 )
 from flashsale_core.validation import PurchaseRule, verdict
 
+PURCHASES_MAX = 2_000
+"""Purchases of one transaction: a delivery of full messages holds a hundred times as many, and
+would run into the database's and the gate's deadlines, again and again."""
+
 
 class Fulfilment:
     """Makes orders of messages."""
@@ -117,11 +121,19 @@ class Fulfilment:
                     work.left[at].append(dead(messages[at], wrong))
                 case _:
                     assert_never(value)
+        for begin in range(0, max(len(asked), 1), PURCHASES_MAX):
+            await self._fulfil(work, messages, asked[begin : begin + PURCHASES_MAX])
+        return work.left
+
+    async def _fulfil(
+        self, work: Work, messages: Sequence[Message], asked: Sequence[Asked]
+    ) -> None:
+        """Gate, one transaction, and the gate again, for as many as one transaction should hold."""
         await self._judge(work, messages, asked)
         if work.decisions:
             standings = await self._orders.record(list(work.decisions.values()), work.epochs)
             await self._follow(work, standings)
-        return work.left
+        _begin_again(work)
 
     def _may_have_a_newer_sale(self, value: object) -> bool:
         """Ask for what is final at the outside door: UNKNOWN_ITEM, and CLOSED by a past sale.
@@ -344,3 +356,10 @@ def follow_batch(sale_id: SaleId, epoch: Epoch, rows: Iterable[Standing]) -> Fol
 
 def _traced(standing: Standing, traceparent: str | None) -> Standing:
     return standing if traceparent is None else attrs.evolve(standing, traceparent=traceparent)
+
+
+def _begin_again(work: Work) -> None:
+    """Forget what was recorded and followed; what is left over stays."""
+    work.decisions.clear()
+    work.epochs.clear()
+    work.unarmed.clear()

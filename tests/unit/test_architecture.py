@@ -17,13 +17,13 @@ BODY_LINES_MAX = 50
 MODULE_LINES_MAX = 300
 MODULES_OVER = {
     # The hexagon is read in one sitting: its docstrings are the contract.
-    "flashsale_core/ports.py": 521,
+    "flashsale_core/ports.py": 525,
     # A gate is one state machine; half of it is another one.
     "adapters/flashsale_memory/gate.py": 370,
     "adapters/flashsale_redis/gate.py": 335,
     "adapters/flashsale_memory/bus.py": 320,
     # The cold path, from message to row.
-    "flashsale_core/fulfilment.py": 385,
+    "flashsale_core/fulfilment.py": 370,
     # A contract is as long as what it promises.
     "flashsale_core/testing/stock_gate.py": 680,
     "flashsale_core/testing/event_bus.py": 640,

@@ -9,6 +9,7 @@ from flashsale_core.arming import expected_books, rebuild_stopped
 from flashsale_core.board import SaleBoard
 from flashsale_core.errors import StaleEpoch, Unavailable, Why
 from flashsale_core.events import Channel, ParkedStatus, PurchaseAccepted, PurchasesAccepted
+from flashsale_core.fulfilment import PURCHASES_MAX
 from flashsale_core.model import (
     Epoch,
     ItemId,
@@ -22,7 +23,7 @@ from flashsale_core.model import (
     UserId,
 )
 from flashsale_core.outcomes import Refused
-from flashsale_core.ports import Alarm, ClaimBatch, GateReply, SaleBooks
+from flashsale_core.ports import Alarm, ClaimBatch, Decision, GateReply, SaleBooks, Standing
 from flashsale_core.selling import SaleDesk
 from tests.unit.world import START_MS, World, request
 
@@ -392,3 +393,27 @@ async def test_a_message_of_an_older_epoch_proves_nothing_though_the_list_change
         await world.fulfilment.process([world.message(m, n) for n, m in enumerate(messages)])
     [record] = await world.gate.find([(sale.sale_id, Epoch(2))], PurchaseId("p1"))
     assert record is None
+
+
+async def test_a_delivery_of_any_size_is_recorded_in_bounded_transactions() -> None:
+    """A crowd's messages hold hundreds of purchases each; one transaction holds a few thousand."""
+    world = World()
+    await world.sell(units=10_000)
+    sale = sale_of(world)
+    sizes: list[int] = []
+    record = world.database.orders.record
+
+    async def counted(decisions: list[Decision], epochs: dict[SaleId, Epoch]) -> list[Standing]:
+        sizes.append(len(decisions))
+        return await record(decisions, epochs)
+
+    world.database.orders.record = counted  # type: ignore[method-assign,assignment]
+    batch = [
+        world.message(promise(sale, *(f"p{at}-{n}" for n in range(500))), at) for at in range(9)
+    ]
+    ghost = world.message(request("ghost", item="ghost"), 9)
+    await world.parking.deliver([*batch, ghost])
+    assert max(sizes) <= PURCHASES_MAX + 1
+    books = await world.books()
+    assert (books.sold, books.journal) == (4_500, 0)
+    assert await status(world, "ghost") == ("REJECTED", "UNKNOWN_ITEM")
