@@ -496,6 +496,7 @@ class Alarm(StrEnum):
     KEY_REUSED_ON_ACCEPTED = "key-reused-on-accepted"
     UNIT_PARKED = "unit-parked"
     OUTSIDE_OVERDUE = "outside-overdue"
+    SWEEP_FAILED = "sweep-failed"
     DEPENDENCY_DOWN = "dependency-down"
 
 

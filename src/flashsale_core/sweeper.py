@@ -3,7 +3,7 @@
 from collections.abc import Container, Iterable
 
 from flashsale_core.board import SaleBoard
-from flashsale_core.errors import Unavailable
+from flashsale_core.errors import Corrupt, Unavailable
 from flashsale_core.events import PurchasesAccepted
 from flashsale_core.fulfilment import follow_batch
 from flashsale_core.model import Epoch, PurchaseId, PurchaseState, Sale, SaleId
@@ -80,11 +80,18 @@ class Sweeper:
         """Go once over all unsettled sales; answer how many purchases were published again."""
         again = 0
         for sale in self._board.unsettled():
-            overdue = await self._gate.overdue(sale.sale_id, sale.epoch, SWEEP_MAX)
-            if isinstance(overdue, Unavailable) or not overdue:
-                continue
-            again += await self._settle_debts(sale, overdue)
+            try:
+                again += await self._sweep_one(sale)
+            except Corrupt as wrong:
+                # One sale's broken record keeps nobody else's buyers waiting.
+                self._observer.alarm(Alarm.SWEEP_FAILED, sale_id=sale.sale_id, reason=wrong.code)
         return again
+
+    async def _sweep_one(self, sale: Sale) -> int:
+        overdue = await self._gate.overdue(sale.sale_id, sale.epoch, SWEEP_MAX)
+        if isinstance(overdue, Unavailable) or not overdue:
+            return 0
+        return await self._settle_debts(sale, overdue)
 
     async def _settle_debts(self, sale: Sale, overdue: list[Overdue]) -> int:
         ids = [entry.record.purchase_id for entry in overdue]

@@ -3,12 +3,12 @@
 import pytest
 
 from flashsale_core.board import SaleBoard
-from flashsale_core.errors import Conflict, Unavailable, Why
+from flashsale_core.errors import Conflict, Corrupt, Unavailable, Why
 from flashsale_core.events import Channel, ParkedStatus
 from flashsale_core.inquiry import Inquiry, PurchaseStatus
-from flashsale_core.model import ItemId, PurchaseId, PurchaseState, Sale, SaleId, SaleState
+from flashsale_core.model import Epoch, ItemId, PurchaseId, PurchaseState, Sale, SaleId, SaleState
 from flashsale_core.outcomes import Accepted, Closed
-from flashsale_core.ports import Alarm
+from flashsale_core.ports import Alarm, Overdue
 from flashsale_core.selling import SaleDesk
 from flashsale_core.sweeper import Forgetter
 from tests.unit.world import World, request
@@ -140,6 +140,28 @@ async def test_an_outside_purchase_is_left_to_its_redelivery_and_alarms_after_an
     world.clock.ms += HOUR_MS
     assert await world.sweeper.sweep() == 0
     assert Alarm.OUTSIDE_OVERDUE in world.witness.alarms
+
+
+async def test_a_sale_whose_journal_cannot_be_read_keeps_no_other_waiting() -> None:
+    """Somebody must look at it; the others' buyers become orders meanwhile."""
+    world = World()
+    await world.sell("1")
+    await world.sell("2")
+    await world.desk.buy(request("p2", item="2"))
+    _drop_what_waits(world)
+    world.clock.ms += RESERVED_DUE_MS
+    overdue = world.gate.overdue
+
+    async def broken(sale_id: SaleId, epoch: Epoch, limit: int) -> list[Overdue] | Unavailable:
+        if sale_id == "1.1":
+            raise Corrupt("record-version", "from a version that is yet to come")
+        return await overdue(sale_id, epoch, limit)
+
+    world.gate.overdue = broken  # type: ignore[method-assign]
+    async with world.worker():
+        assert await world.sweeper.sweep() == 1
+    assert await world.order("p2") is not None
+    assert Alarm.SWEEP_FAILED in world.witness.alarms
 
 
 async def test_a_gate_that_missed_a_pause_is_aligned() -> None:
