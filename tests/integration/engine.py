@@ -66,6 +66,16 @@ class Program:
             time.sleep(0.1)
         raise AssertionError(f"{self.name} is not ready: {last}\n{self.log.read_text()[-3000:]}")
 
+    async def ready_as(self, status: int) -> Any:
+        """Wait until /readyz answers with this status; tell how it describes the dependencies."""
+        until = time.monotonic() + SAYS_S_MAX
+        while (
+            answer := await asyncio.to_thread(ask, "GET", f"{self.url}/readyz")
+        ).status != status:
+            assert time.monotonic() < until, answer
+            await asyncio.sleep(0.1)
+        return answer.body["dependencies"]
+
     async def says(self, *words: str) -> None:
         """Wait until one line of its log has all these words."""
         until = time.monotonic() + SAYS_S_MAX

@@ -7,7 +7,6 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from redis.asyncio import Redis as RedisClient
@@ -15,7 +14,7 @@ from redis.asyncio import Redis as RedisClient
 from flashsale_avro import AvroCodec
 from flashsale_core.model import ItemId, PurchaseId, PurchaseRequest, UserId
 from tests.integration.crowds import connected, orders, quiet_gate, settled_orders
-from tests.integration.engine import Answer, Engine, Program, ask, engine, own_names
+from tests.integration.engine import Answer, Engine, ask, engine, own_names
 from tests.integration.outside import Sent, sender
 from tests.servers import Kafka, Postgres, RabbitMQ, Redis
 from tests.servers.redis import running_redis
@@ -168,10 +167,10 @@ async def test_a_redis_that_is_away_parks_nothing_and_the_requests_wait_on_the_b
     own_redis.stop()
     await ask_from_outside(stack, "outside-1")
     await worker.says("delivery waits", "gate-away")
-    at_door = await ready_as(door, 503)
+    at_door = await door.ready_as(503)
     assert [(one["name"], one["ok"]) for one in at_door] == [("gate", False), ("bus", True)]
     assert "gate-away" in at_door[0]["lastError"]
-    at_worker = await ready_as(worker, 503)
+    at_worker = await worker.ready_as(503)
     assert {name: one["up"] for name, one in at_worker.items()} == {
         "gate": False,
         "bus": True,
@@ -183,13 +182,4 @@ async def test_a_redis_that_is_away_parks_nothing_and_the_requests_wait_on_the_b
     own_redis.start()
     # It lost its memory with the stop, which is another kind of trouble.
     await parked_as(stack, {"outside-1": "WAITING"})
-    assert "gate-away" in (await ready_as(door, 200))[0]["lastError"]
-
-
-async def ready_as(program: Program, status: int) -> Any:
-    """Wait until /readyz answers with this status; tell how it describes the dependencies."""
-    until = time.monotonic() + HOLDS_S_MAX
-    while (answer := await asyncio.to_thread(ask, "GET", f"{program.url}/readyz")).status != status:
-        assert time.monotonic() < until, answer
-        await asyncio.sleep(0.1)
-    return answer.body["dependencies"]
+    assert "gate-away" in (await door.ready_as(200))[0]["lastError"]
