@@ -1,7 +1,8 @@
 """Ending aiokafka's clients within bounds: its own `stop` waits for brokers that may be away."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
@@ -17,13 +18,14 @@ CANCELS_MAX = 5
 
 async def stop_producer(producer: AIOKafkaProducer) -> None:
     """Flush and disconnect; what is not confirmed in time is left, its publishes have failed."""
-    try:
-        async with asyncio.timeout(STOP_S_MAX):
-            # Flushed first, because `stop` would flush in a task that outlives a timeout.
-            await producer.flush()
-            await producer.stop()
-    except DRIVER_ERRORS:
+    if not await _ended(_flush_and_stop(producer), STOP_S_MAX):
         await abandon_producer(producer)
+
+
+async def _flush_and_stop(producer: AIOKafkaProducer) -> None:
+    # Flushed first, because `stop` would flush in a task that outlives a timeout.
+    await producer.flush()
+    await producer.stop()
 
 
 async def abandon_producer(producer: AIOKafkaProducer) -> None:
@@ -36,10 +38,7 @@ async def abandon_producer(producer: AIOKafkaProducer) -> None:
 
 async def stop_consumer(consumer: AIOKafkaConsumer) -> None:
     """Leave the group and disconnect; a broker that is away notices by itself."""
-    try:
-        async with asyncio.timeout(STOP_S_MAX):
-            await consumer.stop()
-    except DRIVER_ERRORS:
+    if not await _ended(consumer.stop(), STOP_S_MAX):
         coordinator, fetcher = consumer._coordinator, consumer._fetcher  # noqa: SLF001
         tasks = [fetcher._fetch_task, *fetcher._pending_tasks] if fetcher else []  # noqa: SLF001
         if coordinator:
@@ -63,8 +62,26 @@ async def _cancel(tasks: Iterable["asyncio.Task[object] | None"]) -> None:
 
 
 async def _close(client: object) -> None:
+    await _ended(client.close(), ABANDON_S_MAX)  # type: ignore[attr-defined]
+
+
+async def _ended(work: Coroutine[Any, Any, None], seconds_max: float) -> bool:
+    """Say whether it ended well in time; it has ended, one way or the other, when this returns.
+
+    In a task of its own: whoever closes may have been cancelled, and until Python 3.11.3
+    `asyncio.timeout` then took its own cancel for that one, so that nothing behind it was done.
+    """
+    task = asyncio.ensure_future(work)
     try:
-        async with asyncio.timeout(ABANDON_S_MAX):
-            await client.close()  # type: ignore[attr-defined]
+        await asyncio.wait([task], timeout=seconds_max)
+    finally:
+        await _cancel([task])
+    return task.done() and not task.cancelled() and _is_good(task)
+
+
+def _is_good(task: "asyncio.Task[None]") -> bool:
+    try:
+        task.result()
     except DRIVER_ERRORS:
-        return
+        return False
+    return True

@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+from contextlib import suppress
 from urllib.parse import unquote, urlsplit
 
 import aio_pika
@@ -63,13 +64,23 @@ def is_open(connection: AbstractConnection | None) -> bool:
 
 
 async def close_quietly(closing: AbstractConnection | AbstractChannel) -> None:
-    """Close what may be broken already, and wait no longer than it deserves."""
+    """Close what may be broken already, and wait no longer than it deserves.
+
+    In a task of its own: whoever closes may have been cancelled, and until Python 3.11.3
+    `asyncio.timeout` then took its own cancel for that one.
+    """
+    task = asyncio.ensure_future(_close(closing))
     try:
-        async with asyncio.timeout(CLOSE_S):
-            with translated("closing"):
-                await closing.close()
-    except (Unavailable, TimeoutError):
-        return
+        await asyncio.wait([task], timeout=CLOSE_S)
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait([task])
+
+
+async def _close(closing: AbstractConnection | AbstractChannel) -> None:
+    with suppress(Unavailable), translated("closing"):
+        await closing.close()
 
 
 class Line:
