@@ -1,5 +1,6 @@
 """The codec against a real schema registry: registered, looked up, asked, refused, away."""
 
+import asyncio
 import json
 import time
 import urllib.request
@@ -116,6 +117,14 @@ async def test_registering_twice_changes_nothing(registry: Registry) -> None:
     }
     assert [one.subject for one in again] == list(SchemaName)
     assert again[0].schema_id == first[0].schema_id
+
+
+async def test_two_deployments_at_once_register_every_schema_once(registry: Registry) -> None:
+    """Whoever comes second finds what the first one registered."""
+    config = RegistryConfig(url=registry.url)
+    both = await asyncio.gather(*(register_schemas(config) for _ in range(4)))
+    ids = [{one.subject: one.schema_id for one in done} for done in both]
+    assert all(one == ids[0] for one in ids)
 
 
 async def test_a_running_process_registers_nothing_and_names_the_command(

@@ -241,8 +241,14 @@ class Daemon(mirakuru.Executor):
         return self
 
     def freeze(self) -> None:
-        """Send SIGSTOP to the process group."""
+        """Send SIGSTOP to the process group, and wait until every thread of it stands still."""
         self._signal_group(signal.SIGSTOP)
+        if self.process is not None and self.running():
+            until = time.monotonic() + STOP_S_MAX
+            while not _stands_still(self.process.pid):
+                if time.monotonic() > until:
+                    raise TimeoutError(f"process group {self.process.pid} does not stop")
+                time.sleep(0.01)
 
     def thaw(self) -> None:
         """Send SIGCONT to the process group."""
@@ -408,3 +414,17 @@ def wait_until(ready: Callable[[], bool], what: str, seconds_max: float = START_
         time.sleep(0.05)
     message = f"{what} did not answer within {seconds_max:.0f} s"
     raise RuntimeError(message)
+
+
+def _stands_still(group: int) -> bool:
+    """Say whether all threads of a process group are stopped, or gone."""
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if os.getpgid(int(process.name)) != group:
+                continue
+            states = [(task / "stat").read_text() for task in (process / "task").iterdir()]
+        except (OSError, ValueError):
+            continue
+        if any(state.rpartition(") ")[2][0] not in "TtZX" for state in states):
+            return False
+    return True

@@ -73,6 +73,21 @@ async def _register(registry: ConfluentRegistry, name: SchemaName, text: str) ->
     try:
         return Registration(subject=name, schema_id=await registry.find(name, text))
     except NoSuchSchema:
+        try:
+            schema_id = await registry.register(name, text)
+        except Conflict:
+            return await _registered_meanwhile(registry, name, text)
+        return Registration(subject=name, schema_id=schema_id, is_new=True)
+
+
+async def _registered_meanwhile(
+    registry: ConfluentRegistry, name: SchemaName, text: str
+) -> Registration:
+    """Look once more after a refusal: of two deployments at once, one comes second."""
+    try:
+        return Registration(subject=name, schema_id=await registry.find(name, text))
+    except NoSuchSchema:
+        # Nobody else's doing. Asked again, because a refusal of the moment says nothing.
         schema_id = await registry.register(name, text)
         return Registration(subject=name, schema_id=schema_id, is_new=True)
 
