@@ -187,6 +187,8 @@ async def test_on_kafka_every_bad_message_is_parked_and_its_neighbours_are_order
         Sent(b"utf8", header + written(schema, userId="QQ").replace(b"QQ", b"\xff\xfe")),
         Sent(b"lunar", confluent_header(ids["lunar"]) + written(lunar, source="LUNAR")),
         Sent(b"deep", confluent_header(ids["recursive"]) + valid + b"\x02" * 5_000),
+        Sent(b"empty", b""),
+        Sent(b"noise", b"\x01\x02\x03\x04"),
         *truncated(whole),
     ]
     parked = await send_and_check(on_kafka, good, bad)
