@@ -373,6 +373,48 @@ local function drop(keys)
   return 1
 end
 
+-- disarm: epoch. Ends every life before it, also one that is being loaded, and here for good: the
+-- key names the epoch from now on, so no earlier life is ever loaded, armed or adopted. Returns 1.
+local function disarm(keys, args)
+  local epoch = tonumber(args[1])
+  if tonumber(redis.call('HGET', keys[1], 'epoch') or 0) < epoch then
+    armed[keys[1]] = nil
+    loading[keys[1]] = nil
+    redis.call('HSET', keys[1], 'epoch', args[1])
+  end
+  return 1
+end
+
+-- survivors: skip, limit. Works unarmed. Returns how many journal entries were looked at, and those
+-- in R: {n, {id, record}, ...}.
+local function survivors(keys, args)
+  local from = tonumber(args[1])
+  local ids = redis.call('ZRANGE', keys[4], from, from + tonumber(args[2]) - 1)
+  local found = {#ids}
+  if #ids > 0 then
+    local raw = redis.call('HMGET', keys[3], unpack(ids))
+    for i, id in ipairs(ids) do
+      local record = raw[i] and cmsgpack.unpack(raw[i])
+      if record and record[2] == 'R' then found[#found + 1] = {id, record} end
+    end
+  end
+  return cmsgpack.pack(found)
+end
+
+-- armed_epoch: returns the epoch that this version has armed, or 0.
+local function armed_epoch(keys)
+  return armed[keys[1]] or 0
+end
+
+-- adopt: epoch, which ANOTHER version of this library has armed in this very server. Returns 1 and
+-- arms it here too, unless the sale has begun another life since.
+local function adopt(keys, args)
+  local epoch = tonumber(args[1])
+  if not sale_of(keys, epoch) then return 0 end
+  armed[keys[1]] = epoch
+  return 1
+end
+
 local function register(name, callback, flags)
   redis.register_function{function_name = name .. '_VERSION', callback = callback, flags = flags}
 end
@@ -388,3 +430,7 @@ register('begin_load', begin_load, {})
 register('load', load, {})
 register('arm', arm, {})
 register('drop', drop, {'allow-oom'})
+register('disarm', disarm, {'allow-oom'})
+register('survivors', survivors, {'no-writes'})
+register('armed_epoch', armed_epoch, {'no-writes'})
+register('adopt', adopt, {'allow-oom'})

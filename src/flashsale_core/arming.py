@@ -2,12 +2,15 @@
 
 from collections import Counter
 
-from flashsale_core.errors import StaleEpoch
+from flashsale_core.errors import Unavailable, Why
 from flashsale_core.model import GateRecord, PurchaseState, Sale, SaleId, SaleState
 from flashsale_core.ports import GateBooks, SaleBooks, SaleCatalogue, StockGate
 
 LOAD_CHUNK = 1_000
 """Records put into the gate by one call: short enough that a single-threaded gate stays quick."""
+LOADS_MAX = 5
+"""Tries to load one life: others may take a load over once each before they learn that it is not
+theirs, and a gate that restarts again and again is not one to sell from."""
 
 
 def expected_books(books: SaleBooks) -> GateBooks:
@@ -36,22 +39,36 @@ async def arm_from_database(catalogue: SaleCatalogue, gate: StockGate, sale: Sal
     """Load the sale's gate from its rows and arm it; harmless when it is armed already.
 
     The gate is asked first: while it is away, nothing has been said in the database. Reading the
-    books sets `armed_epoch`, so from there on only this epoch's promises count, and only a rebuild
-    may load the gate again.
+    books sets `armed_epoch`, and one caller alone can do that for an epoch; so from there on only
+    this epoch's promises count, and only another life of the gate may be loaded again.
 
-    Raises Unavailable, StaleEpoch when somebody began another life of the gate meanwhile, or
+    Raises Unavailable, StaleEpoch when somebody else loads this epoch or began another, or
     Corrupt("books-differ") when the gate did not take what it was given.
     """
     token = await gate.begin_load(sale.sale_id, sale.epoch, sale.terms, sale.state)
     if token is None:
         return sale
-    books = await catalogue.books(sale.sale_id)
-    if books.sale.epoch != sale.epoch:
-        raise StaleEpoch(f"{sale.sale_id}: epoch {books.sale.epoch}, not {sale.epoch}")
-    for chunk in _chunks(books.records):
-        await gate.load(sale.sale_id, token, chunk)
-    await gate.arm(sale.sale_id, token, expected_books(books))
+    books = await catalogue.books(sale.sale_id, sale.epoch)
+    tries = 1
+    while token is not None:
+        try:
+            await _load(gate, books, token)
+        except Unavailable as taken_over:
+            # By one who does not know yet that it may not load, or Redis began anew meanwhile.
+            if taken_over.why is not Why.NOT_ARMED or tries == LOADS_MAX:
+                raise
+            tries += 1
+            token = await gate.begin_load(sale.sale_id, sale.epoch, sale.terms, sale.state)
+        else:
+            token = None
     return books.sale
+
+
+async def _load(gate: StockGate, books: SaleBooks, token: str) -> None:
+    sale_id = books.sale.sale_id
+    for chunk in _chunks(books.records):
+        await gate.load(sale_id, token, chunk)
+    await gate.arm(sale_id, token, expected_books(books))
 
 
 def _chunks(records: tuple[GateRecord, ...]) -> list[tuple[GateRecord, ...]]:
@@ -62,12 +79,22 @@ async def rebuild_stopped(catalogue: SaleCatalogue, gate: StockGate, sale_id: Sa
     """Begin another life of a sale's gate, while nobody else is at work.
 
     The caller guarantees that no process serves the sale and that nothing waits on the ACCEPTED
-    channel: every promise is then in the database. A sale that was HALTED is PAUSED afterwards:
-    its books are right again, and an operator who knows why they were not resumes it.
+    channel: every promise is then in the database.
     """
     raised = await catalogue.raise_epoch(sale_id)
-    sale = await arm_from_database(catalogue, gate, raised)
-    if sale.state is SaleState.HALTED:
-        sale = await catalogue.change_state(sale_id, SaleState.PAUSED, expected=(SaleState.HALTED,))
-        await gate.set_state(sale_id, sale.epoch, sale.state)
+    await gate.disarm([(sale_id, raised.epoch)])
+    return await resumable(catalogue, gate, await arm_from_database(catalogue, gate, raised))
+
+
+async def resumable(catalogue: SaleCatalogue, gate: StockGate, sale: Sale) -> Sale:
+    """Make of a HALTED sale whose books are right again a PAUSED one.
+
+    They are right; an operator who knows why they were not resumes it.
+    """
+    if sale.state is not SaleState.HALTED:
+        return sale
+    sale = await catalogue.change_state(
+        sale.sale_id, SaleState.PAUSED, expected=(SaleState.HALTED,)
+    )
+    await gate.set_state(sale.sale_id, sale.epoch, sale.state)
     return sale

@@ -36,10 +36,24 @@ class Work:
     """What one batch has come to: what to record, what to follow, what is left over."""
 
     left: list[list[ParkedMessage]]
+    barriers: list[tuple[str, int]] = attrs.field(factory=list)
+    """Barriers that stand in the batch: rebuild and partition."""
     decisions: dict[tuple[SaleId, str], Decision] = attrs.field(factory=dict)
     epochs: dict[SaleId, Epoch] = attrs.field(factory=dict)
+    """Under which epoch the gate held the units of a sale's decisions."""
+    promised: dict[SaleId, Epoch] = attrs.field(factory=dict)
+    """Of sales whose gate is lost: which epoch the messages carry that are recorded without it."""
     sales: dict[SaleId, Sale] = attrs.field(factory=dict)
-    unarmed: set[SaleId] = attrs.field(factory=set)
+
+
+@attrs.frozen(kw_only=True)
+class Processed:
+    """What came of a batch that is durable now, and what its caller still has to do."""
+
+    left: list[list[ParkedMessage]]
+    """Per message, what must be set aside before anything is acknowledged."""
+    barriers: tuple[tuple[str, int], ...] = ()
+    """Barriers that are passed as soon as that is done: rebuild and partition."""
 
 
 def request_of(accepted: PurchaseAccepted, item_id: ItemId) -> PurchaseRequest:

@@ -11,6 +11,7 @@ import attrs
 
 from flashsale_core.batch import (
     Asked,
+    Processed,
     Work,
     alone,
     dead,
@@ -25,6 +26,7 @@ from flashsale_core.errors import Corrupt, StaleEpoch, Unavailable, Why
 from flashsale_core.events import (
     KEY_REUSED,
     Barrier,
+    Channel,
     Message,
     OrderEvent,
     ParkedMessage,
@@ -66,6 +68,7 @@ from flashsale_core.ports import (
     StockGate,
 )
 from flashsale_core.validation import PurchaseRule, verdict
+from flashsale_core.without_gate import WithoutGate
 
 PURCHASES_MAX = 2_000
 """Purchases of one transaction: a delivery of full messages holds a hundred times as many, and
@@ -92,14 +95,13 @@ class Fulfilment:
         self._codec = codec
         self._observer = observer
         self._rules = tuple(rules)
+        self._without_gate = WithoutGate(board=board, orders=orders, codec=codec)
 
-    async def process(
-        self, messages: Sequence[Message], *, were_parked: bool = False
-    ) -> list[list[ParkedMessage]]:
-        """Bring every message as far as it can get; answer, per message, what must be set aside.
+    async def process(self, messages: Sequence[Message], *, were_parked: bool = False) -> Processed:
+        """Bring every message as far as it can get; answer what must be set aside.
 
-        An empty list: done, and durable. Nothing is parked or acknowledged here. Raises
-        Unavailable or StaleEpoch when the whole batch must come again.
+        Nothing is parked or acknowledged here, and no barrier is passed. Raises Unavailable or
+        StaleEpoch when the whole batch must come again.
         """
         work = Work(left=[[] for _ in messages])
         asked: list[Asked] = []
@@ -114,16 +116,16 @@ class Fulfilment:
                     asked += self._from_outside(work, at, value)
                 case PurchasesAccepted():
                     asked += await self._from_accepted(work, messages[at], at, value, were_parked)
+                case Barrier() if messages[at].channel is Channel.ACCEPTED:
+                    work.barriers.append((value.rebuild_id, messages[at].partition))
                 case Barrier() | OrderEvent():
-                    wrong = Corrupt(
-                        "unexpected-type", f"{type(value).__name__} is not for a worker"
-                    )
+                    wrong = Corrupt("unexpected-type", f"{type(value).__name__} is not for here")
                     work.left[at].append(dead(messages[at], wrong))
                 case _:
                     assert_never(value)
         for begin in range(0, max(len(asked), 1), PURCHASES_MAX):
             await self._fulfil(work, messages, asked[begin : begin + PURCHASES_MAX])
-        return work.left
+        return Processed(left=work.left, barriers=tuple(work.barriers))
 
     async def _fulfil(
         self, work: Work, messages: Sequence[Message], asked: Sequence[Asked]
@@ -131,7 +133,9 @@ class Fulfilment:
         """Gate, one transaction, and the gate again, for as many as one transaction should hold."""
         await self._judge(work, messages, asked)
         if work.decisions:
-            standings = await self._orders.record(list(work.decisions.values()), work.epochs)
+            standings = await self._orders.record(
+                list(work.decisions.values()), work.epochs, work.promised
+            )
             await self._follow(work, standings)
         _begin_again(work)
 
@@ -238,9 +242,11 @@ class Fulfilment:
                 if reply.why is Why.GATE_AWAY:
                     # Nothing is wrong with the sale: the same messages come again.
                     raise reply
-                await self._unarmed(work, sale, messages, group, reply)
+                await self._without_gate.decide(work, sale, messages, group, reply)
                 continue
-            work.epochs[sale.sale_id] = sale.epoch
+            if sale_id in work.promised:
+                raise StaleEpoch(f"{sale_id}: its gate came to life within one batch")
+            work.epochs[sale_id] = sale.epoch
             for one, answer in zip(group, reply, strict=True):
                 self._decide_by(work, messages, one, answer)
 
@@ -291,30 +297,6 @@ class Fulfilment:
         wrong = Corrupt(KEY_REUSED, "the purchase id was used before with other content")
         return dead(alone(self._codec, message, one), wrong, one)
 
-    async def _unarmed(
-        self,
-        work: Work,
-        sale: Sale,
-        messages: Sequence[Message],
-        group: Sequence[Asked],
-        away: Unavailable,
-    ) -> None:
-        """Decide without the gate, which does not know the sale under this epoch."""
-        now = await self._board.again(sale)
-        if now.epoch != sale.epoch:
-            raise StaleEpoch(f"{sale.sale_id}: epoch {now.epoch}, not {sale.epoch}")
-        for one in group:
-            if one.accepted is not None and one.epoch == now.armed_epoch:
-                # A promise of the last armed life: PostgreSQL alone arbitrates it, and the
-                # rebuild reads the row, so nothing follows.
-                work.epochs[sale.sale_id] = sale.epoch
-                work.unarmed.add(sale.sale_id)
-                decide(work, one, None)
-            elif one.accepted is None and now.state is SaleState.SETTLED:
-                decide(work, one, Reason.CLOSED.value)
-            else:
-                work.left[one.at].append(waiting(self._codec, messages[one.at], one, away))
-
     async def _follow(self, work: Work, standings: Iterable[Standing]) -> None:
         """Let the gate follow the rows that STAND, whoever wrote them; never its own answers."""
         rows_by_sale: dict[SaleId, list[Standing]] = {}
@@ -322,7 +304,7 @@ class Fulfilment:
             if standing.is_new:
                 decision = work.decisions[standing.sale_id, standing.purchase_id]
                 self._observer.recorded(_traced(standing, decision.traceparent))
-            if standing.sale_id in work.epochs and standing.sale_id not in work.unarmed:
+            if standing.sale_id in work.epochs:
                 rows_by_sale.setdefault(standing.sale_id, []).append(standing)
         batches = []
         for sale_id, rows in rows_by_sale.items():
@@ -362,4 +344,4 @@ def _begin_again(work: Work) -> None:
     """Forget what was recorded and followed; what is left over stays."""
     work.decisions.clear()
     work.epochs.clear()
-    work.unarmed.clear()
+    work.promised.clear()

@@ -19,6 +19,7 @@ from flashsale_core.ports import (
     OrderRepository,
     Outbox,
     ParkedMessages,
+    Rebuilds,
     SaleCatalogue,
     StockGate,
 )
@@ -97,7 +98,7 @@ class OpenBus(Protocol):
 
 
 class Database(Protocol):
-    """The four ports that one database is."""
+    """The ports that one database is."""
 
     @property
     def orders(self) -> OrderRepository:
@@ -114,6 +115,10 @@ class Database(Protocol):
     @property
     def parked(self) -> ParkedMessages:
         """Messages that are not done."""
+
+    @property
+    def rebuilds(self) -> Rebuilds:
+        """What rebuilds agree on."""
 
     async def check(self) -> None:
         """Raise Unavailable unless the database answers and its tables are current."""

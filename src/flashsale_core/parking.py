@@ -9,7 +9,7 @@ from flashsale_core.batch import failed
 from flashsale_core.errors import Corrupt, StaleEpoch, Unavailable, Why
 from flashsale_core.events import Message, ParkedMessage, ParkedStatus
 from flashsale_core.fulfilment import Fulfilment
-from flashsale_core.ports import Alarm, EventBus, Observer, ParkedMessages
+from flashsale_core.ports import Alarm, EventBus, Observer, ParkedMessages, Rebuilds
 from flashsale_core.retry import UNKNOWN_ATTEMPTS_MAX, UNKNOWN_DELAYS_MS
 
 FEED_MAX = 100
@@ -28,12 +28,14 @@ class Parking:
         *,
         fulfilment: Fulfilment,
         parked: ParkedMessages,
+        rebuilds: Rebuilds,
         bus: EventBus,
         observer: Observer,
     ) -> None:
         """Take the use case and the ports that it leaves its remainders to."""
         self._fulfilment = fulfilment
         self._parked = parked
+        self._rebuilds = rebuilds
         self._bus = bus
         self._observer = observer
 
@@ -45,7 +47,7 @@ class Parking:
         Unavailable or StaleEpoch.
         """
         try:
-            left = await self._fulfilment.process(messages)
+            done = await self._fulfilment.process(messages)
         except (Unavailable, StaleEpoch):
             raise
         except Exception as unknown:  # noqa: BLE001 - the class of failures nobody foresaw
@@ -56,7 +58,10 @@ class Parking:
             await self.deliver(messages[:half])
             await self.deliver(messages[half:])
         else:
-            await self._set_aside([parked for of_one in left for parked in of_one])
+            await self._set_aside([parked for of_one in done.left for parked in of_one])
+            # Last: a rebuild reads rows and parked units as soon as the barriers are passed.
+            for rebuild_id, partition in done.barriers:
+                await self._rebuilds.pass_barrier(rebuild_id, partition)
 
     async def _deliver_apart(self, message: Message, unknown: Exception) -> None:
         parts, parked = await self._fulfilment.apart(message, unknown)
@@ -90,22 +95,31 @@ class Parking:
     async def feed(self) -> int:
         """Take up what is due, through the normal gate; answer how many were looked at."""
         due = await self._parked.claim_due(FEED_MAX, FEED_LEASE_MS)
-        for one in due:
+        for at, one in enumerate(due):
             try:
                 await self._feed_one(one)
+            except StaleEpoch:
+                # Its sale begins another life just now.
+                await self._later(one)
             except Unavailable as away:
                 # A schema that nobody can look up now is one message's trouble; it comes again
                 # when its lease ends. Whatever else is away, all of them need.
                 if away.why is not Why.REGISTRY_AWAY:
+                    with suppress(Unavailable):
+                        for rest in due[at:]:
+                            await self._later(rest)
                     raise
         return len(due)
 
+    async def _later(self, one: ParkedMessage) -> None:
+        """Give a claimed message back before its lease ends; no attempt is counted."""
+        await self._parked.resolve(_id_of(one), ParkedStatus.WAITING, retry_in_ms=WAITING_RETRY_MS)
+
     async def _feed_one(self, one: ParkedMessage) -> None:
-        parked_id = one.parked_id
-        if parked_id is None:
-            raise AssertionError("a claimed message has an id")
+        parked_id = _id_of(one)
         try:
-            [left] = await self._fulfilment.process([one.message], were_parked=True)
+            done = await self._fulfilment.process([one.message], were_parked=True)
+            [left] = done.left
         except (Unavailable, StaleEpoch):
             raise
         except Exception as unknown:  # noqa: BLE001 - the class of failures nobody foresaw
@@ -131,3 +145,9 @@ class Parking:
             else WAITING_RETRY_MS
         )
         await self._parked.resolve(parked_id, status, reason=left[0].reason, retry_in_ms=delay_ms)
+
+
+def _id_of(claimed: ParkedMessage) -> int:
+    if claimed.parked_id is None:
+        raise AssertionError("a claimed message has an id")
+    return claimed.parked_id

@@ -10,6 +10,7 @@ leaves the adapter usable.
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Protocol
 
 import attrs
@@ -214,6 +215,27 @@ class StockGate(Protocol):
     async def drop(self, sale_id: SaleId) -> None:
         """Forget a settled sale, its records and its arming."""
 
+    async def disarm(self, sales: Sequence[tuple[SaleId, Epoch]]) -> int:
+        """End every life of these sales before the named epoch, armed or being loaded, for good.
+
+        A life of that epoch or a later one goes on. Answers how many milliseconds longer than
+        this server one that it replaced, or that replaces it, may still answer: what its replicas
+        may lag behind; 0 without any.
+        """
+
+    async def survivors(self, sale_id: SaleId, *, skip: int, limit: int) -> list[GateRecord] | None:
+        """Read on in the journal of an UNARMED sale, whatever its epoch: what stands RESERVED.
+
+        Looks at `limit` entries after the first `skip`; None when there are no more entries.
+        """
+
+    async def adopt(self, sales: Sequence[tuple[SaleId, Epoch]]) -> list[bool]:
+        """Arm what another version of the gate's functions has armed under the same epoch.
+
+        Loads this version's functions first, where they are missing and this process may. Answers
+        per sale whether it is armed now. Where nothing else could have armed a sale, none is.
+        """
+
 
 # ── the bus ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -359,11 +381,17 @@ class Standing:
     """Of the request that wrote the row, for the log alone; the use case fills it in."""
 
 
+NOTHING_PROMISED: Mapping[SaleId, Epoch] = MappingProxyType({})
+
+
 class OrderRepository(Protocol):
     """Orders and stock, with the follow-up events in the same transaction."""
 
     async def record(
-        self, decisions: Sequence[Decision], epochs: Mapping[SaleId, Epoch]
+        self,
+        decisions: Sequence[Decision],
+        epochs: Mapping[SaleId, Epoch],
+        promised: Mapping[SaleId, Epoch] = NOTHING_PROMISED,
     ) -> list[Standing]:
         """Record a batch in ONE transaction and return, a decision each, the row that stands.
 
@@ -372,11 +400,15 @@ class OrderRepository(Protocol):
         status writes its event to the outbox.
         Locks: orders in ascending (sale, id), outbox, sales in ascending id last.
 
-        Commits only while every sale of `epochs` still has that epoch, else raises StaleEpoch
-        with nothing written. When the database has fewer units than the gate handed out, the
-        gate is proven wrong: what no longer fits stands REJECTED(GATE_DRIFT) and the sale is
-        HALTED in the same transaction. REJECTED(UNKNOWN_ITEM) commits only while the item has no
-        sale, else StaleEpoch.
+        Commits only while every sale of `epochs` still has that epoch: the gate held the units
+        under it. `promised` names sales whose gate is lost, recorded by this database alone, and
+        the epoch that their messages carry: it commits new rows of such a sale only while that
+        epoch = `armed_epoch` < the sale's epoch, which is so from a rebuild's first step until it
+        reads the books. Else raises StaleEpoch with nothing written.
+
+        When the database has fewer units than the gate handed out, the gate is proven wrong: what
+        no longer fits stands REJECTED(GATE_DRIFT) and the sale is HALTED in the same transaction.
+        REJECTED(UNKNOWN_ITEM) commits only while the item has no sale, else StaleEpoch.
         """
 
     async def find(
@@ -428,12 +460,33 @@ class SaleCatalogue(Protocol):
     async def raise_epoch(self, sale_id: SaleId) -> Sale:
         """Begin the next life of the sale's gate."""
 
-    async def books(self, sale_id: SaleId) -> SaleBooks:
+    async def books(self, sale_id: SaleId, epoch: Epoch) -> SaleBooks:
         """Lock the sale's row, set `armed_epoch = epoch`, read it all in the same transaction.
 
         CONFIRMED rows come as S, REJECTED as X with their reason; parked messages that hold a
-        unit as Q.
+        unit as Q. Raises StaleEpoch unless `epoch` is the sale's and was never armed: one caller
+        alone may load a life of the gate, and a life that sold already is not loaded again.
         """
+
+    async def read_books(self, sale_id: SaleId) -> SaleBooks:
+        """Read the same and change nothing: what a gate that is in step would hold, and less."""
+
+
+class Rebuilds(Protocol):
+    """What rebuilds of gates agree on: one at a time, and how far the barriers have come."""
+
+    def alone(self) -> AbstractAsyncContextManager[bool]:
+        """Enter as the only rebuild, or be told False at once.
+
+        A courtesy, not a fence: who loses the database meanwhile may no longer be alone. The
+        epochs keep two rebuilds apart.
+        """
+
+    async def pass_barrier(self, rebuild_id: str, partition: int) -> None:
+        """Note that all that stood before the barrier on this partition is in the database."""
+
+    async def passed(self, rebuild_id: str) -> frozenset[int]:
+        """Tell which partitions' barriers were passed."""
 
 
 class Outbox(Protocol):
@@ -498,6 +551,8 @@ class Alarm(StrEnum):
     OUTSIDE_OVERDUE = "outside-overdue"
     SWEEP_FAILED = "sweep-failed"
     DEPENDENCY_DOWN = "dependency-down"
+    REBUILD_WAITS = "rebuild-waits"
+    REBUILD_FAILED = "rebuild-failed"
 
 
 class Observer(Protocol):

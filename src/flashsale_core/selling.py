@@ -1,12 +1,20 @@
 """What an operator does with a sale: make it, pause it, close it, settle it, look at it."""
 
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
 import attrs
 
 from flashsale_core.arming import arm_from_database
 from flashsale_core.board import SaleBoard
-from flashsale_core.errors import Conflict, Unavailable, Why
+from flashsale_core.errors import Conflict, StaleEpoch, Unavailable, Why
 from flashsale_core.model import ItemId, Sale, SaleId, SaleState, SaleTerms
-from flashsale_core.ports import GateBooks, ParkedMessages, SaleCatalogue, StockGate
+from flashsale_core.ports import Clock, GateBooks, ParkedMessages, SaleCatalogue, StockGate
+
+INIT_MS = 5_000
+"""An init is answered within this: with the sale armed, or with 503."""
+INIT_LOOK_MS = 100
+"""Between two looks of an init at a gate that somebody else brings to life."""
 
 
 @attrs.frozen(kw_only=True)
@@ -28,8 +36,12 @@ class SaleDesk:
         catalogue: SaleCatalogue,
         gate: StockGate,
         parked: ParkedMessages,
+        clock: Clock,
+        wait: Callable[[int], Awaitable[None]],
     ) -> None:
-        """Take the ports."""
+        """Take the ports, and what waits so many milliseconds."""
+        self._clock = clock
+        self._wait = wait
         self._board = board
         self._catalogue = catalogue
         self._gate = gate
@@ -38,17 +50,24 @@ class SaleDesk:
     async def init(self, item_id: ItemId, terms: SaleTerms) -> SaleView:
         """Make the item's sale, load its gate and arm it; the same again is a no-op.
 
-        Raises Conflict("other-terms") while an unsettled sale has other terms, and Unavailable
-        while a sale that was armed once has lost its gate: that one needs a rebuild.
+        A sale that was armed once and has lost its gate is not loaded here: a worker rebuilds it,
+        as it may have promised what is not a row yet. Raises Conflict("other-terms") while an
+        unsettled sale has other terms, and Unavailable when it is not armed within INIT_MS.
         """
+        until_ms = self._clock.monotonic_ms() + INIT_MS
         sale = await self._catalogue.create(item_id, terms)
         if sale.armed_epoch == 0:
-            await arm_from_database(self._catalogue, self._gate, sale)
-        await self._board.refresh()
-        view = await self.show(sale.sale_id)
-        if view.gate is None:
-            raise Unavailable(Why.NOT_ARMED, view.gate_problem or "", retry_after_ms=1_000)
-        return view
+            # Somebody else who makes the same sale may be quicker; then theirs is waited for.
+            with suppress(StaleEpoch):
+                await arm_from_database(self._catalogue, self._gate, sale)
+        while True:
+            await self._board.refresh()
+            view = await self.show(sale.sale_id)
+            if view.gate is not None:
+                return view
+            if self._clock.monotonic_ms() >= until_ms:
+                raise Unavailable(Why.NOT_ARMED, view.gate_problem or "", retry_after_ms=1_000)
+            await self._wait(INIT_LOOK_MS)
 
     async def show(self, sale_id: SaleId) -> SaleView:
         """Show one sale. Raises Conflict("unknown-sale")."""

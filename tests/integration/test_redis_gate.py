@@ -11,6 +11,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from flashsale_core.errors import Unavailable, Why
 from flashsale_core.model import SaleId, SaleState, SaleTerms
 from flashsale_core.ports import StockGate
+from flashsale_core.testing.gate_lives import GateLivesContract
 from flashsale_core.testing.gate_machine import gate_machine
 from flashsale_core.testing.stock_gate import (
     MakeGate,
@@ -22,6 +23,7 @@ from flashsale_core.testing.stock_gate import (
 from flashsale_memory.clock import SystemClock
 from flashsale_memory.gate import MemoryStockGate
 from flashsale_redis import RedisStockGate, gate_library
+from flashsale_redis.library import GateLibrary
 from flashsale_redis.wire import Wire
 from tests.servers.redis import Redis
 
@@ -61,6 +63,61 @@ def make_gate(wire: Wire) -> MakeGate:
 
 class TestRedisStockGate(StockGateContract):
     """The contract, on Redis."""
+
+
+class TestRedisGateLives(GateLivesContract):
+    """The contract, on Redis."""
+
+
+def another_version() -> GateLibrary:
+    """Make a later version of the library: the same functions under other names."""
+    ours = gate_library()
+    version = "0123456789ab"
+    return GateLibrary(source=ours.source.replace(ours.version, version), version=version)
+
+
+async def test_a_new_version_of_the_functions_takes_over_what_the_old_one_armed(
+    wire: Wire, make_gate: MakeGate
+) -> None:
+    """Both sell side by side on the same books; a restart in between would have armed nobody."""
+    old = await make_gate()
+    assert isinstance(old, RedisStockGate)
+    sale = await open_sale(old, units=2)
+    unarmed = await open_sale(old)
+    new = await make_gate()
+    assert isinstance(new, RedisStockGate)
+    new._library, new._may_install = another_version(), True
+    try:
+        wanted = [(sale.sale_id, sale.epoch), (unarmed.sale_id, type(sale.epoch)(2))]
+        assert await new.adopt(wanted) == [True, False]
+        await sale.reserve(claim("p1"))
+        beside = OpenSale(new, sale.sale_id)
+        await beside.reserve(claim("p2"))
+        assert (await sale.books()) == (await beside.books())
+        assert (await beside.books()).available == 0
+        await new.disarm([(sale.sale_id, type(sale.epoch)(2))])
+        for gate in (old, new):
+            [reply] = await gate.reserve([sale.batch(claim("p3"))])
+            assert isinstance(reply, Unavailable)
+    finally:
+        await wire.run([("FUNCTION", "DELETE", another_version().name)])
+
+
+async def test_a_cut_off_primary_is_waited_for_as_long_as_it_may_go_on(
+    wire: Wire, make_gate: MakeGate
+) -> None:
+    """It stops for want of replicas after `min-replicas-max-lag`, which the rebuild waits out."""
+    gate = await make_gate()
+    sale = await open_sale(gate)
+    later = [(sale.sale_id, type(sale.epoch)(2))]
+    assert await gate.disarm(later) == 0
+    await wire.run([("CONFIG", "SET", "min-replicas-max-lag", "3")])
+    await wire.run([("CONFIG", "SET", "min-replicas-to-write", "1")])
+    try:
+        with pytest.raises(Unavailable, match="NOREPLICAS"):
+            await gate.disarm(later)
+    finally:
+        await wire.run([("CONFIG", "SET", "min-replicas-to-write", "0")])
 
 
 async def test_emptied_redis_refuses_to_sell_until_it_is_loaded(

@@ -11,6 +11,7 @@ from flashsale_core.opening import Database
 from flashsale_core.testing.order_repository import OrderRepositoryContract
 from flashsale_core.testing.outbox import OutboxContract
 from flashsale_core.testing.parked_messages import ParkedMessagesContract
+from flashsale_core.testing.rebuilds import RebuildsContract
 from flashsale_core.testing.sale_catalogue import SaleCatalogueContract
 from tests.integration.sql_world import copied, emptied, postgresql_url, sqlite_template
 from tests.servers import Postgres
@@ -79,3 +80,11 @@ class TestOutboxInSqlite(InSqlite, OutboxContract):
 
 class TestParkedMessagesInSqlite(InSqlite, ParkedMessagesContract):
     """The contract, in a file."""
+
+
+class TestRebuildsInPostgresql(InPostgresql, RebuildsContract):
+    """The contract, on a real server."""
+
+
+class TestRebuildsInSqlite(InSqlite, RebuildsContract):
+    """The contract, on a file."""

@@ -251,7 +251,7 @@ async def test_the_books_wait_for_the_batch_that_is_under_way(
     recording = outsider.transaction()
     await recording.start()
     await outsider.execute("UPDATE sales SET available = available - 1, sold = sold + 1")
-    reading = asyncio.ensure_future(database.catalogue.books(sale.sale_id))
+    reading = asyncio.ensure_future(database.catalogue.books(sale.sale_id, sale.epoch))
     await until_waiting(url)
     await outsider.execute(
         "INSERT INTO orders SELECT 'shoe.1', 'p1', 'shoe', 'x', NULL, NULL, 1, 'WEB', NULL, "

@@ -126,7 +126,7 @@ async def test_an_outside_purchase_is_left_to_its_redelivery_and_alarms_after_an
     world = World()
     await world.sell()
 
-    async def died(_: object, __: object) -> list[object]:
+    async def died(*_: object) -> list[object]:
         raise Unavailable(Why.DATABASE_AWAY)
 
     record = world.database.orders.record
@@ -221,10 +221,10 @@ async def test_an_unknown_failure_is_narrowed_down_to_its_message() -> None:
     await world.sell()
     record = world.database.orders.record
 
-    async def breaks(decisions: list, epochs: object) -> list:  # type: ignore[type-arg]
+    async def breaks(decisions: list, *fences: object) -> list:  # type: ignore[type-arg]
         if any(decision.purchase_id == "p3" for decision in decisions):
             raise ZeroDivisionError("nobody foresaw this")
-        return await record(decisions, epochs)  # type: ignore[arg-type]
+        return await record(decisions, *fences)  # type: ignore[arg-type]
 
     world.database.orders.record = breaks  # type: ignore[method-assign,assignment]
     batch = [world.message(request(f"p{n}", user=f"u{n}"), n) for n in range(6)]
@@ -321,6 +321,8 @@ async def test_an_old_list_does_not_open_a_closed_sale_again() -> None:
         catalogue=world.database.catalogue,
         gate=world.gate,
         parked=world.database.parked,
+        clock=world.clock,
+        wait=world.wait,
     )
     await elsewhere.close(SaleId("1.1"))
     await world.sweeper.align()

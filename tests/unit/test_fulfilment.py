@@ -222,15 +222,61 @@ async def test_requests_for_an_unarmed_sale_wait_and_others_go_on() -> None:
 
 
 async def test_promises_of_a_lost_gate_are_kept_by_the_database_alone() -> None:
-    """PostgreSQL arbitrates; the rebuild reads the row."""
+    """From a rebuild's first step on PostgreSQL arbitrates; the rebuild reads the row."""
     world = World()
     await world.sell()
     await world.desk.buy(request("p1"))
     sale = sale_of(world)
     await world.gate.drop(sale.sale_id)
+    await world.database.catalogue.raise_epoch(sale.sale_id)
+    await world.board.refresh()
     await world.parking.deliver([world.message(promise(sale, "p1"))])
     assert await status(world, "p1") == ("CONFIRMED", None)
     assert world.witness.set_aside == []
+
+
+async def test_promises_of_a_lost_gate_wait_until_a_rebuild_begins() -> None:
+    """Before that nobody knows whether the gate is lost for everybody; nothing is set aside."""
+    world = World()
+    await world.sell()
+    await world.desk.buy(request("p1"))
+    sale = sale_of(world)
+    await world.gate.drop(sale.sale_id)
+    with pytest.raises(StaleEpoch):
+        await world.parking.deliver([world.message(promise(sale, "p1"))])
+    assert await status(world, "p1") is None
+    assert world.witness.set_aside == []
+
+
+async def test_a_late_message_of_an_earlier_life_promises_nothing_while_the_gate_is_lost() -> None:
+    """It landed after its life had ended; it waits for the new life's gate like any stranger."""
+    world = World()
+    await world.sell()
+    sale = sale_of(world)
+    await world.gate.drop(sale.sale_id)
+    await world.database.catalogue.raise_epoch(sale.sale_id)
+    await world.board.refresh()
+    await world.parking.deliver([world.message(promise(sale, "late", epoch=0))])
+    assert await status(world, "late") is None
+    [waiting] = world.witness.set_aside
+    assert (waiting.status, waiting.reason) == (ParkedStatus.WAITING, "not-armed")
+
+
+async def test_a_late_copy_for_a_settled_sale_changes_nothing_and_a_stranger_is_dead() -> None:
+    """The gate has forgotten the sale; the rows have not."""
+    world = World()
+    await world.sell()
+    sale = sale_of(world)
+    await world.desk.buy(request("p1"))
+    await world.parking.deliver([world.message(promise(sale, "p1"))])
+    await world.selling.close(sale.sale_id)
+    await world.selling.settle(sale.sale_id)
+    await world.gate.drop(sale.sale_id)
+    await world.parking.deliver([world.message(promise(sale, "p1"))])
+    assert world.witness.set_aside == []
+    await world.parking.deliver([world.message(promise(sale, "stranger"), 1)])
+    [dead] = world.witness.set_aside
+    assert (dead.status, dead.reason) == (ParkedStatus.DEAD, "sale-settled")
 
 
 async def test_a_batch_that_met_a_new_epoch_begins_again() -> None:
@@ -365,6 +411,8 @@ async def test_a_settled_sale_refuses_nothing_that_the_next_sale_would_take() ->
         catalogue=world.database.catalogue,
         gate=world.gate,
         parked=world.database.parked,
+        clock=world.clock,
+        wait=world.wait,
     )
     await elsewhere.close(SaleId("1.1"))
     await elsewhere.settle(SaleId("1.1"))
@@ -403,9 +451,9 @@ async def test_a_delivery_of_any_size_is_recorded_in_bounded_transactions() -> N
     sizes: list[int] = []
     record = world.database.orders.record
 
-    async def counted(decisions: list[Decision], epochs: dict[SaleId, Epoch]) -> list[Standing]:
+    async def counted(decisions: list[Decision], *fences: dict[SaleId, Epoch]) -> list[Standing]:
         sizes.append(len(decisions))
-        return await record(decisions, epochs)
+        return await record(decisions, *fences)
 
     world.database.orders.record = counted  # type: ignore[method-assign,assignment]
     batch = [

@@ -7,26 +7,32 @@ from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from flashsale_core.ports import StockGate
+from flashsale_core.testing.gate_lives import GateLivesContract
 from flashsale_core.testing.gate_machine import gate_machine
 from flashsale_core.testing.stock_gate import MakeGate, StockGateContract
 from flashsale_memory.clock import SystemClock
 from flashsale_memory.gate import MemoryStockGate
 
 
+@pytest.fixture
+def make_gate() -> MakeGate:
+    """Change the delays of one gate: its store is itself."""
+    gate = MemoryStockGate(SystemClock())
+
+    async def make(*, reserved_due_ms: int, queued_due_ms: int) -> StockGate:
+        gate.reserved_due_ms = reserved_due_ms
+        gate.queued_due_ms = queued_due_ms
+        return gate
+
+    return make
+
+
 class TestMemoryStockGate(StockGateContract):
     """The contract, in one process."""
 
-    @pytest.fixture
-    def make_gate(self) -> MakeGate:
-        """Change the delays of one gate: its store is itself."""
-        gate = MemoryStockGate(SystemClock())
 
-        async def make(*, reserved_due_ms: int, queued_due_ms: int) -> StockGate:
-            gate.reserved_due_ms = reserved_due_ms
-            gate.queued_due_ms = queued_due_ms
-            return gate
-
-        return make
+class TestMemoryGateLives(GateLivesContract):
+    """The contract, in one process."""
 
 
 def test_the_memory_gate_is_the_machine() -> None:

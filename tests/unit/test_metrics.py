@@ -39,7 +39,8 @@ from flashsale_core.ports import (
 from flashsale_core.testing.plain_codec import PlainCodec
 from flashsale_memory.bus import MemoryBus
 from flashsale_memory.database import MemoryDatabase
-from flashsale_memory.gate import RESERVED_DUE_MS, MemoryStockGate
+from flashsale_memory.gate import MemoryStockGate
+from flashsale_memory.lives import RESERVED_DUE_MS
 from flashsale_memory.outbox import MemoryOutbox
 from flashsale_memory.tables import Tables
 from flashsale_prometheus import METRICS, Metrics, PrometheusObserver, Sampler, expose

@@ -2,11 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 
+import pytest
+
 from flashsale_core.arming import rebuild_stopped
 from flashsale_core.errors import Corrupt, Unavailable, Why
 from flashsale_core.events import Message, ParkedMessage, ParkedStatus
 from flashsale_core.model import Epoch, SaleId, SaleState
 from flashsale_core.outcomes import Accepted
+from flashsale_core.parking import WAITING_RETRY_MS
 from flashsale_core.ports import Alarm, Decision, Decoded, Standing
 from tests.unit.test_fulfilment import promise, sale_of, status
 from tests.unit.world import World, request
@@ -19,13 +22,13 @@ def cannot_store(world: World, *purchases: str) -> None:
     record = world.database.orders.record
 
     async def picky(
-        decisions: Sequence[Decision], epochs: Mapping[SaleId, Epoch]
+        decisions: Sequence[Decision], *fences: Mapping[SaleId, Epoch]
     ) -> list[Standing]:
         if any(one.purchase_id in purchases for one in decisions):
             raise RuntimeError("nobody foresaw")
-        return await record(decisions, epochs)
+        return await record(decisions, *fences)
 
-    world.database.orders.record = picky  # type: ignore[method-assign]
+    world.database.orders.record = picky  # type: ignore[method-assign,assignment]
 
 
 async def test_one_purchase_that_fails_sets_no_neighbour_of_its_message_aside() -> None:
@@ -127,3 +130,38 @@ async def test_a_dead_letter_that_no_topic_takes_holds_up_no_other() -> None:
     [aside] = world.witness.set_aside
     assert aside.status is ParkedStatus.DEAD
     assert (await world.database.parked.counts())[ParkedStatus.DEAD] == 1
+
+
+async def test_what_meets_a_sale_between_two_lives_is_fed_again_soon() -> None:
+    """Not when its lease ends: a rebuild takes seconds, a lease a minute."""
+    world = World()
+    await world.sell()
+    sale = sale_of(world)
+    await world.gate.drop(sale.sale_id)
+    await world.parking.deliver([world.message(request("p1"))])
+    old_list = list(world.board)
+    await world.database.catalogue.raise_epoch(sale.sale_id)
+    world.board.replace(old_list)
+    assert await world.parking.feed() == 1
+    world.clock.ms += WAITING_RETRY_MS
+    assert len(await world.database.parked.claim_due(10, 1_000)) == 1
+
+
+async def test_what_was_claimed_when_the_gate_went_away_is_given_back() -> None:
+    """All of it needs the gate, and none of it waits for its lease."""
+    world = World()
+    await world.sell()
+    sale = sale_of(world)
+    await world.gate.drop(sale.sale_id)
+    await world.parking.deliver(
+        [world.message(request(f"p{n}", user=f"u{n}"), n) for n in range(3)]
+    )
+
+    async def away(*_: object) -> list[object]:
+        raise Unavailable(Why.GATE_AWAY)
+
+    world.gate.reserve = away  # type: ignore[method-assign,assignment]
+    with pytest.raises(Unavailable):
+        await world.parking.feed()
+    world.clock.ms += WAITING_RETRY_MS
+    assert len(await world.database.parked.claim_due(10, 1_000)) == 3

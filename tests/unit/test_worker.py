@@ -42,7 +42,7 @@ class TroubledOrders:
         self.may_go_on.set()
 
     async def record(
-        self, decisions: Sequence[Decision], epochs: Mapping[SaleId, Epoch]
+        self, decisions: Sequence[Decision], *fences: Mapping[SaleId, Epoch]
     ) -> list[Standing]:
         """Record, unless there is trouble."""
         self.tries += 1
@@ -50,7 +50,7 @@ class TroubledOrders:
         await self.may_go_on.wait()
         if self.troubles:
             raise self.troubles.pop(0)
-        return await self._orders.record(decisions, epochs)
+        return await self._orders.record(decisions, *fences)
 
     async def find(
         self, purchase_id: PurchaseId, sale_ids: Sequence[SaleId] | None = None
@@ -85,6 +85,7 @@ class Works:
         parking = Parking(
             fulfilment=fulfilment,
             parked=world.database.parked,
+            rebuilds=world.database.rebuilds,
             bus=world.bus,
             observer=world.witness,
         )

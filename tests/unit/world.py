@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import attrs
 
 from flashsale_core.board import SaleBoard
+from flashsale_core.errors import StaleEpoch
 from flashsale_core.events import Channel, Message, OrderEvent, ParkedMessage, PurchasesAccepted
 from flashsale_core.fulfilment import Fulfilment
 from flashsale_core.inquiry import Inquiry
@@ -23,6 +24,7 @@ from flashsale_core.model import (
 from flashsale_core.parking import Parking
 from flashsale_core.ports import Alarm, Delivery, GateBooks, Standing, Subscription
 from flashsale_core.purchase import PurchaseDesk
+from flashsale_core.rebuild import Rebuild
 from flashsale_core.selling import SaleDesk
 from flashsale_core.sweeper import Sweeper
 from flashsale_core.testing.plain_codec import PlainCodec
@@ -93,7 +95,7 @@ class World:
         self.database = MemoryDatabase(self.clock)
         self.gate = MemoryStockGate(self.clock)
         self.bus = MemoryBus(self.codec, partitions=2, publish_deadline_ms=20)
-        self.doubts = 0
+        self.doubts = self.ids = 0
         database, gate, witness = self.database, self.gate, self.witness
         self.board = SaleBoard(database.catalogue, on_doubt=self._doubt)
         self.desk = PurchaseDesk(
@@ -108,7 +110,11 @@ class World:
             rules=rules,
         )
         self.parking = Parking(
-            fulfilment=self.fulfilment, parked=database.parked, bus=self.bus, observer=witness
+            fulfilment=self.fulfilment,
+            parked=database.parked,
+            rebuilds=database.rebuilds,
+            bus=self.bus,
+            observer=witness,
         )
         self.sweeper = Sweeper(
             board=self.board,
@@ -120,7 +126,23 @@ class World:
             clock=self.clock,
         )
         self.selling = SaleDesk(
-            board=self.board, catalogue=database.catalogue, gate=gate, parked=database.parked
+            board=self.board,
+            catalogue=database.catalogue,
+            gate=gate,
+            parked=database.parked,
+            clock=self.clock,
+            wait=self.wait,
+        )
+        self.rebuild = Rebuild(
+            board=self.board,
+            catalogue=database.catalogue,
+            gate=gate,
+            bus=self.bus,
+            rebuilds=database.rebuilds,
+            observer=witness,
+            clock=self.clock,
+            wait=self.wait,
+            new_id=self._new_id,
         )
         self.inquiry = Inquiry(
             board=self.board, gate=gate, orders=database.orders, parked=database.parked
@@ -128,6 +150,15 @@ class World:
 
     def _doubt(self) -> None:
         self.doubts += 1
+
+    def _new_id(self) -> str:
+        self.ids += 1
+        return f"rebuild-{self.ids}"
+
+    async def wait(self, milliseconds: int) -> None:
+        """Turn the clock on, and let others run."""
+        self.clock.ms += milliseconds
+        await asyncio.sleep(0)
 
     async def sell(self, item: str = "1", **terms: int) -> None:
         """Open a sale of ten units, or of other terms."""
@@ -152,8 +183,15 @@ class World:
                 await self._deliver(subscription, await subscription.take())
 
     async def _deliver(self, subscription: Subscription, delivery: Delivery) -> None:
-        await self.parking.deliver(delivery.messages)
-        await subscription.acknowledge(delivery)
+        while True:
+            try:
+                await self.parking.deliver(delivery.messages)
+            except StaleEpoch:
+                await self.board.refresh()
+                await asyncio.sleep(0)
+            else:
+                await subscription.acknowledge(delivery)
+                return
 
     def message(self, fact: PurchaseRequest | PurchasesAccepted | bytes, at: int = 0) -> Message:
         """Put a fact, or any bytes, into a message of the channel that carries such."""

@@ -1,11 +1,10 @@
 """A StockGate inside one process: the embedded default's, and the meaning that Redis must match."""
 
 from collections.abc import Callable, Sequence
-from itertools import count
 
 import attrs
 
-from flashsale_core.errors import Corrupt, Unavailable, Why
+from flashsale_core.errors import Unavailable, Why
 from flashsale_core.idempotency import is_same_purchase
 from flashsale_core.model import (
     Door,
@@ -15,8 +14,6 @@ from flashsale_core.model import (
     PurchaseState,
     SaleId,
     SaleState,
-    SaleTerms,
-    Source,
     UserId,
 )
 from flashsale_core.outcomes import GateAnswer, KeyReused, Replayed, Reserved, reason_of
@@ -31,11 +28,8 @@ from flashsale_core.ports import (
     StockGate,
 )
 from flashsale_core.validation import Admission
-
-RESERVED_DUE_MS = 10_000
-"""A confirm is due within the promise's 0.8 s; ten seconds later the message is surely lost."""
-QUEUED_DUE_MS = 600_000
-"""A worker may lag behind by minutes in a sale's first rush without anything being wrong."""
+from flashsale_memory.ledger import Ledger, books_of, cut
+from flashsale_memory.lives import QUEUED_DUE_MS, RESERVED_DUE_MS, GateLives
 
 _STATE_AT = {
     Door.HTTP: PurchaseState.RESERVED,
@@ -45,49 +39,7 @@ _STATE_AT = {
 _LIFTABLE = (PurchaseState.RESERVED, PurchaseState.OUTSIDE)
 
 
-@attrs.define(kw_only=True)
-class _Ledger:
-    """One sale's books: what Redis keeps under one hash tag."""
-
-    epoch: Epoch
-    terms: SaleTerms
-    state: SaleState
-    available: int = 0
-    units: dict[PurchaseState, int] = attrs.field(
-        factory=lambda: dict.fromkeys((s for s in PurchaseState if s is not PurchaseState.ENDED), 0)
-    )
-    records: dict[PurchaseId, GateRecord] = attrs.field(factory=dict)
-    users: dict[UserId, int] = attrs.field(factory=dict)
-    journal: dict[PurchaseId, int] = attrs.field(factory=dict)
-
-    def put(self, record: GateRecord, due_ms: int | None) -> None:
-        """Set a record, moving its units and the user's from the old state to the new."""
-        old = self.records.get(record.purchase_id)
-        before = old.quantity if old and old.state is not PurchaseState.ENDED else 0
-        after = record.quantity if record.state is not PurchaseState.ENDED else 0
-        if old and old.state is not PurchaseState.ENDED:
-            self.units[old.state] -= old.quantity
-        if record.state is not PurchaseState.ENDED:
-            self.units[record.state] += record.quantity
-        self.available += before - after
-        held = self.users.pop(record.user_id, 0) + after - before
-        if held:
-            self.users[record.user_id] = held
-        self.records[record.purchase_id] = record
-        if due_ms is None:
-            self.journal.pop(record.purchase_id, None)
-        else:
-            self.journal[record.purchase_id] = due_ms
-        self.assert_conserved()
-
-    def assert_conserved(self) -> None:
-        """Halt when a unit has come or gone."""
-        if self.terms.units != self.available + sum(self.units.values()):
-            self.state = SaleState.HALTED
-            raise Corrupt("not-conserved", f"{self.units} and {self.available} available")
-
-
-class MemoryStockGate:
+class MemoryStockGate(GateLives):
     """Everything between two awaits is one step, so every method is atomic."""
 
     def __init__(
@@ -98,19 +50,7 @@ class MemoryStockGate:
         queued_due_ms: int = QUEUED_DUE_MS,
     ) -> None:
         """Start with no sale armed."""
-        self._clock = clock
-        self.reserved_due_ms = reserved_due_ms
-        self.queued_due_ms = queued_due_ms
-        self._ledgers: dict[SaleId, _Ledger] = {}
-        self._armed: dict[SaleId, Epoch] = {}
-        self._loading: dict[SaleId, tuple[Epoch, str]] = {}
-        self._tokens = count(1)
-
-    def _ledger(self, sale_id: SaleId, epoch: Epoch) -> _Ledger | Unavailable:
-        ledger = self._ledgers.get(sale_id)
-        if ledger is None or not ledger.epoch == epoch == self._armed.get(sale_id):
-            return Unavailable(Why.NOT_ARMED, f"{sale_id} epoch {epoch}")
-        return ledger
+        super().__init__(clock, reserved_due_ms=reserved_due_ms, queued_due_ms=queued_due_ms)
 
     async def reserve(self, batches: Sequence[ClaimBatch]) -> list[GateReply | Unavailable]:
         """See `StockGate.reserve`."""
@@ -123,7 +63,7 @@ class MemoryStockGate:
         self._mark(ledger, batch.queued)
         return [self._claim(ledger, batch.door, claim) for claim in batch.claims]
 
-    def _claim(self, ledger: _Ledger, door: Door, claim: Claim) -> GateAnswer | Unavailable:
+    def _claim(self, ledger: Ledger, door: Door, claim: Claim) -> GateAnswer | Unavailable:
         request = claim.request
         known = ledger.records.get(request.purchase_id)
         if known is not None:
@@ -162,11 +102,7 @@ class MemoryStockGate:
         ledger.put(record, now_ms + self._delay_ms(record.state))
         return Reserved(record=record)
 
-    def _delay_ms(self, state: PurchaseState) -> int:
-        reserved = state is PurchaseState.RESERVED
-        return self.reserved_due_ms if reserved else self.queued_due_ms
-
-    def _burn(self, ledger: _Ledger, claim: Claim, reason: str) -> None:
+    def _burn(self, ledger: Ledger, claim: Claim, reason: str) -> None:
         request = claim.request
         ledger.put(
             GateRecord(
@@ -179,7 +115,7 @@ class MemoryStockGate:
             None,
         )
 
-    def _mark(self, ledger: _Ledger, purchase_ids: Sequence[PurchaseId]) -> None:
+    def _mark(self, ledger: Ledger, purchase_ids: Sequence[PurchaseId]) -> None:
         for purchase_id in purchase_ids:
             record = ledger.records.get(purchase_id)
             if record is not None and record.state in _LIFTABLE:
@@ -210,7 +146,7 @@ class MemoryStockGate:
             if record is None or record.state is PurchaseState.ENDED:
                 misfits += 1
             elif record.state is not PurchaseState.SOLD:
-                ledger.put(_cut(record, PurchaseState.SOLD, None), None)
+                ledger.put(cut(record, PurchaseState.SOLD, None), None)
         for purchase_id, reason in batch.released:
             record = ledger.records.get(purchase_id) or GateRecord(
                 purchase_id=purchase_id,
@@ -222,7 +158,7 @@ class MemoryStockGate:
             if record.state is PurchaseState.SOLD:
                 misfits += 1
             elif record.state is not PurchaseState.ENDED:
-                ledger.put(_cut(record, PurchaseState.ENDED, reason), None)
+                ledger.put(cut(record, PurchaseState.ENDED, reason), None)
             else:
                 ledger.records.setdefault(purchase_id, record)
         return misfits
@@ -265,7 +201,7 @@ class MemoryStockGate:
         return [
             ledger
             if isinstance(ledger := self._ledger(sale_id, epoch), Unavailable)
-            else _books(ledger)
+            else books_of(ledger)
             for sale_id, epoch in sales
         ]
 
@@ -279,89 +215,8 @@ class MemoryStockGate:
         ledger.state = state
         return None
 
-    async def begin_load(
-        self, sale_id: SaleId, epoch: Epoch, terms: SaleTerms, state: SaleState
-    ) -> str | None:
-        """See `StockGate.begin_load`."""
-        if not isinstance(self._ledger(sale_id, epoch), Unavailable):
-            return None
-        known = self._ledgers.get(sale_id)
-        if known is not None and known.epoch > epoch:
-            raise Unavailable(Why.NOT_ARMED, f"{sale_id} has epoch {known.epoch}, not {epoch}")
-        token = str(next(self._tokens))
-        self._armed.pop(sale_id, None)
-        self._loading[sale_id] = (epoch, token)
-        self._ledgers[sale_id] = _Ledger(
-            epoch=epoch, terms=terms, state=state, available=terms.units
-        )
-        return token
-
-    def _open_load(self, sale_id: SaleId, token: str) -> _Ledger:
-        epoch, current = self._loading.get(sale_id, (Epoch(0), ""))
-        if current != token:
-            raise Unavailable(Why.NOT_ARMED, f"no open load of {sale_id} with this token")
-        ledger = self._ledgers[sale_id]
-        if ledger.epoch != epoch:
-            raise Unavailable(Why.NOT_ARMED, f"{sale_id} was emptied during the load")
-        return ledger
-
-    async def load(self, sale_id: SaleId, token: str, records: Sequence[GateRecord]) -> None:
-        """See `StockGate.load`."""
-        ledger = self._open_load(sale_id, token)
-        for record in records:
-            if record.state.is_final:
-                ledger.put(_cut(record, record.state, record.reason), None)
-            else:
-                accepted_at_ms = record.accepted_at_ms or self._clock.now_ms()
-                kept = attrs.evolve(
-                    record, epoch=ledger.epoch, accepted_at_ms=accepted_at_ms, reason=None
-                )
-                ledger.put(kept, self._clock.now_ms() + self._delay_ms(record.state))
-
-    async def arm(self, sale_id: SaleId, token: str, expected: GateBooks) -> None:
-        """See `StockGate.arm`."""
-        ledger = self._open_load(sale_id, token)
-        seen = attrs.evolve(_books(ledger), oldest_due_ms=expected.oldest_due_ms)
-        if seen != expected:
-            raise Corrupt("books-differ", f"{sale_id}: loaded {seen}, expected {expected}")
-        del self._loading[sale_id]
-        self._armed[sale_id] = ledger.epoch
-
-    async def drop(self, sale_id: SaleId) -> None:
-        """See `StockGate.drop`."""
-        for shelf in (self._ledgers, self._armed, self._loading):
-            shelf.pop(sale_id, None)
-
     async def check(self) -> None:
         """Answer that the gate is there: it is this process."""
-
-
-def _cut(record: GateRecord, state: PurchaseState, reason: str | None) -> GateRecord:
-    """Forget what only a message needed; a final record keeps what a retry is compared with."""
-    return GateRecord(
-        purchase_id=record.purchase_id,
-        state=state,
-        user_id=record.user_id,
-        quantity=record.quantity,
-        reason=reason if state is PurchaseState.ENDED else None,
-        source=Source.API,
-    )
-
-
-def _books(ledger: _Ledger) -> GateBooks:
-    return GateBooks(
-        state=ledger.state,
-        initial=ledger.terms.units,
-        available=ledger.available,
-        reserved=ledger.units[PurchaseState.RESERVED],
-        outside=ledger.units[PurchaseState.OUTSIDE],
-        queued=ledger.units[PurchaseState.QUEUED],
-        sold=ledger.units[PurchaseState.SOLD],
-        records=len(ledger.records),
-        users=len(ledger.users),
-        journal=len(ledger.journal),
-        oldest_due_ms=min(ledger.journal.values(), default=None),
-    )
 
 
 _: Callable[[Clock], StockGate] = MemoryStockGate

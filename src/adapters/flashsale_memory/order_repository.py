@@ -16,7 +16,7 @@ from flashsale_core.model import (
     SaleState,
 )
 from flashsale_core.occurrence import order_event
-from flashsale_core.ports import Decision, OrderRepository, Standing
+from flashsale_core.ports import NOTHING_PROMISED, Decision, OrderRepository, Standing
 from flashsale_memory.tables import Key, Tables, WaitingFact
 
 
@@ -28,7 +28,10 @@ class MemoryOrderRepository:
         self._tables = tables
 
     async def record(
-        self, decisions: Sequence[Decision], epochs: Mapping[SaleId, Epoch]
+        self,
+        decisions: Sequence[Decision],
+        epochs: Mapping[SaleId, Epoch],
+        promised: Mapping[SaleId, Epoch] = NOTHING_PROMISED,
     ) -> list[Standing]:
         """Record a batch; see `flashsale_core.ports.OrderRepository`."""
         keys = [_key_of(one) for one in decisions]
@@ -36,6 +39,7 @@ class MemoryOrderRepository:
             raise ValueError("a batch names a purchase at most once")
         new = [one for one in decisions if _key_of(one) not in self._tables.orders]
         self._refuse_stale(new, epochs)
+        self._refuse_unpromised(new, promised)
         reasons = self._take_units(new)
         now_ms = self._tables.clock.now_ms()
         for one in new:
@@ -54,6 +58,12 @@ class MemoryOrderRepository:
         for one in new:
             if one.reason == Reason.UNKNOWN_ITEM and one.item_id in known:
                 raise StaleEpoch(f"item {one.item_id} has a sale by now")
+
+    def _refuse_unpromised(self, new: Iterable[Decision], promised: Mapping[SaleId, Epoch]) -> None:
+        for sale_id in {one.sale_id for one in new if one.sale_id in promised}:
+            sale, epoch = self._tables.sales.get(sale_id), promised[sale_id]
+            if sale is None or not epoch == sale.armed_epoch < sale.epoch:
+                raise StaleEpoch(f"{sale_id} is not between epoch {epoch} and its next life")
 
     def _take_units(self, new: Iterable[Decision]) -> dict[Key, str | None]:
         """Hand out what is left in the batch's order, and say how each of the batch stands."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import attrs
 
-from flashsale_core.errors import Conflict, Corrupt
+from flashsale_core.errors import Conflict, Corrupt, StaleEpoch
 from flashsale_core.events import ParkedMessage, ParkedStatus
 from flashsale_core.model import (
     Epoch,
@@ -83,8 +83,16 @@ class MemorySaleCatalogue:
         sale = self._known(sale_id)
         return self._put(attrs.evolve(sale, epoch=Epoch(sale.epoch + 1)))
 
-    async def books(self, sale_id: SaleId) -> SaleBooks:
+    async def books(self, sale_id: SaleId, epoch: Epoch) -> SaleBooks:
         """Set `armed_epoch = epoch` and read all that a gate is loaded from."""
+        known = self._known(sale_id)
+        if not known.armed_epoch < epoch == known.epoch:
+            raise StaleEpoch(f"{sale_id}: epoch {epoch} is not to be loaded")
+        books = await self.read_books(sale_id)
+        return attrs.evolve(books, sale=self._put(attrs.evolve(known, armed_epoch=epoch)))
+
+    async def read_books(self, sale_id: SaleId) -> SaleBooks:
+        """Read the same and change nothing."""
         known = self._known(sale_id)
         records = {
             order.purchase_id: _record(order)
@@ -97,8 +105,7 @@ class MemorySaleCatalogue:
                 unit = _unit(parked)
                 # One that was parked while its row was written stands by the row.
                 records.setdefault(unit.purchase_id, unit)
-        sale = self._put(attrs.evolve(known, armed_epoch=known.epoch))
-        return SaleBooks(sale=sale, records=tuple(records.values()))
+        return SaleBooks(sale=known, records=tuple(records.values()))
 
     def _known(self, sale_id: SaleId) -> Sale:
         sale = self._tables.sales.get(sale_id)

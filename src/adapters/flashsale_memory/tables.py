@@ -30,7 +30,7 @@ class ParkedRow:
 
 @attrs.define(eq=False)
 class Tables:
-    """All that the four ports share."""
+    """All that the ports share."""
 
     clock: Clock
     sales: dict[SaleId, Sale] = attrs.field(factory=dict)
@@ -38,3 +38,4 @@ class Tables:
     orders: dict[Key, Order] = attrs.field(factory=dict)
     outbox: list[WaitingFact] = attrs.field(factory=list)
     parked: dict[tuple[str, str], ParkedRow] = attrs.field(factory=dict)
+    barriers: set[tuple[str, int]] = attrs.field(factory=set)

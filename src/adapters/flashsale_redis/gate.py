@@ -1,6 +1,5 @@
 """StockGate on Redis: every method is one round trip, every sale one atomic FCALL."""
 
-import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -14,7 +13,6 @@ from flashsale_core.model import (
     PurchaseId,
     SaleId,
     SaleState,
-    SaleTerms,
 )
 from flashsale_core.ports import (
     ClaimBatch,
@@ -25,17 +23,14 @@ from flashsale_core.ports import (
     StockGate,
 )
 from flashsale_redis.faults import unavailable_of
-from flashsale_redis.library import gate_library
+from flashsale_redis.lives import RedisLives
 from flashsale_redis.packing import (
     STATE_AT,
     answer_of,
-    books_of,
     books_or_why,
-    books_row,
     claim_row,
     pack,
     record_of,
-    record_row,
     unpack,
 )
 from flashsale_redis.pieces import (
@@ -54,11 +49,9 @@ RESERVED_DUE_MS = 10_000
 """A confirm is due within the promise's 0.8 s; ten seconds later the message is surely lost."""
 QUEUED_DUE_MS = 600_000
 """A worker may lag behind by minutes in a sale's first rush without anything being wrong."""
-LOAD_DEADLINE_S = 5.0
-"""Loading and installing are not on the hot path: they wait out a busy server."""
 
 
-class RedisStockGate:
+class RedisStockGate(RedisLives):
     """The gate of all sales under one namespace."""
 
     def __init__(
@@ -68,25 +61,16 @@ class RedisStockGate:
         namespace: str = "fs",
         reserved_due_ms: int = RESERVED_DUE_MS,
         queued_due_ms: int = QUEUED_DUE_MS,
+        may_install: bool = False,
     ) -> None:
         """Use an open wire; the due delays decide when the sweeper looks at a purchase."""
-        self._wire = wire
-        self._namespace = namespace
-        self._reserved_due_ms = reserved_due_ms
-        self._queued_due_ms = queued_due_ms
-        self._library = gate_library()
-
-    def _call(self, name: str, sale_id: SaleId, *args: str | bytes | int) -> Command:
-        tag = f"{self._namespace}:{{{sale_id}}}:"
-        keys = (f"{tag}sale", f"{tag}users", f"{tag}purchases", f"{tag}journal")
-        return ("FCALL", self._library.function(name), 4, *keys, *args)
-
-    async def _one(self, command: Command, *, deadline_s: float | None = None) -> Any:
-        """Run one command; raises Unavailable for an error reply too."""
-        [reply] = await self._wire.run([command], deadline_s=deadline_s)
-        if isinstance(reply, ResponseError):
-            raise unavailable_of(reply, was_sent=True) from reply
-        return reply
+        super().__init__(
+            wire,
+            namespace=namespace,
+            reserved_due_ms=reserved_due_ms,
+            queued_due_ms=queued_due_ms,
+            may_install=may_install,
+        )
 
     async def reserve(self, batches: Sequence[ClaimBatch]) -> list[GateReply | Unavailable]:
         """See `StockGate.reserve`; a batch over `CLAIMS_MAX` is several atomic pieces."""
@@ -226,61 +210,6 @@ class RedisStockGate:
         [reply] = await self._wire.run([self._call("set_state", sale_id, epoch, state.value)])
         return _of_one_sale(reply)
 
-    async def begin_load(
-        self, sale_id: SaleId, epoch: Epoch, terms: SaleTerms, state: SaleState
-    ) -> str | None:
-        """See `StockGate.begin_load`."""
-        token = uuid.uuid4().hex
-        optional = (terms.per_user_limit, terms.opens_at_ms, terms.closes_at_ms)
-        opened = await self._one(
-            self._call(
-                "begin_load",
-                sale_id,
-                epoch,
-                token,
-                state.value,
-                terms.units,
-                *("" if value is None else value for value in optional),
-            ),
-            deadline_s=LOAD_DEADLINE_S,
-        )
-        return token if opened else None
-
-    async def load(self, sale_id: SaleId, token: str, records: Sequence[GateRecord]) -> None:
-        """See `StockGate.load`."""
-        rows = pack([record_row(record) for record in records])
-        await self._one(
-            self._call("load", sale_id, token, self._reserved_due_ms, self._queued_due_ms, rows),
-            deadline_s=LOAD_DEADLINE_S,
-        )
-
-    async def arm(self, sale_id: SaleId, token: str, expected: GateBooks) -> None:
-        """See `StockGate.arm`."""
-        differing = await self._one(
-            self._call("arm", sale_id, token, pack(books_row(expected))),
-            deadline_s=LOAD_DEADLINE_S,
-        )
-        if differing:
-            seen = books_of(unpack(differing))
-            raise Corrupt("books-differ", f"{sale_id}: loaded {seen}, expected {expected}")
-
-    async def drop(self, sale_id: SaleId) -> None:
-        """See `StockGate.drop`."""
-        await self._one(self._call("drop", sale_id))
-
-    async def install(self) -> bool:
-        """Load the function library unless it is there; answer whether this call did.
-
-        Raises Unavailable, also when this Redis user may not load functions.
-        """
-        try:
-            await self._one(("FUNCTION", "LOAD", self._library.source), deadline_s=LOAD_DEADLINE_S)
-        except Unavailable as refused:
-            if "already exists" in str(refused):
-                return False
-            raise
-        return True
-
     async def check(self) -> None:
         """Raise Unavailable unless Redis answers and has the function library."""
         nowhere = SaleId("-")
@@ -317,7 +246,11 @@ async def open_redis_gate(
     """
     wire = Wire(url, deadline_s=deadline_s)
     gate = RedisStockGate(
-        wire, namespace=namespace, reserved_due_ms=reserved_due_ms, queued_due_ms=queued_due_ms
+        wire,
+        namespace=namespace,
+        reserved_due_ms=reserved_due_ms,
+        queued_due_ms=queued_due_ms,
+        may_install=installs,
     )
     try:
         if installs:

@@ -4,6 +4,7 @@ import hashlib
 from functools import cache
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import attrs
 
@@ -15,7 +16,7 @@ _CHECKOUT = Path(__file__).resolve().parents[3] / "lua"
 class GateLibrary:
     """The library's source as it is loaded, and the version that its names carry."""
 
-    source: str
+    source: str = attrs.field(eq=False, repr=False)
     version: str
 
     @property
@@ -35,3 +36,14 @@ def gate_library() -> GateLibrary:
     text = (packed if packed.is_file() else _CHECKOUT / _FILE).read_text(encoding="utf-8")
     version = hashlib.sha256(text.encode()).hexdigest()[:12]
     return GateLibrary(source=text.replace("VERSION", version), version=version)
+
+
+def versions_of(libraries: Any) -> list[GateLibrary]:
+    """Read the reply of FUNCTION LIST: which versions of this library a server has.
+
+    An error, as of a user who may not ask, lists none.
+    """
+    if not isinstance(libraries, list):
+        return []
+    names = [bytes(library[b"library_name"]).decode() for library in libraries]
+    return [GateLibrary(source="", version=name.rpartition("_")[2]) for name in names]

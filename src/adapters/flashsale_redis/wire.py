@@ -1,7 +1,7 @@
 """Commands to Redis and their replies, under one deadline, never sent twice."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -52,6 +52,19 @@ class Wire:
 
         Raises Unavailable; `may_have_happened` once the first byte may have left.
         """
+        return await self.run_in_turn(commands, None, deadline_s=deadline_s)
+
+    async def run_in_turn(
+        self,
+        commands: Sequence[Command],
+        then: "Callable[[Sequence[Any]], Sequence[Command]] | None",
+        *,
+        deadline_s: float | None = None,
+    ) -> list[Any]:
+        """Do the same, and then what the replies ask for, on the very same connection.
+
+        Answers the replies of the last that was sent.
+        """
         was_sent = False
         try:
             async with asyncio.timeout(deadline_s or self._deadline_s):
@@ -60,7 +73,14 @@ class Wire:
                     packed = connection.pack_commands(commands)
                     was_sent = True
                     await connection.send_packed_command(packed, check_health=False)
-                    return [await _reply(connection) for _ in commands]
+                    replies = [await _reply(connection) for _ in commands]
+                    if then is None or not (further := then(replies)):
+                        return [] if then is not None else replies
+                    # Connected still, so not to another server: a lost connection has raised.
+                    await connection.send_packed_command(
+                        connection.pack_commands(further), check_health=False
+                    )
+                    return [await _reply(connection) for _ in further]
                 except BaseException:
                     # Replies still on their way must not answer the next caller.
                     await connection.disconnect(nowait=True)

@@ -14,8 +14,8 @@ from flashsale_core.model import (
     SaleId,
     Source,
 )
-from flashsale_core.ports import Decision, OrderRepository, Standing
-from flashsale_sql.recording import Recording
+from flashsale_core.ports import NOTHING_PROMISED, Decision, OrderRepository, Standing
+from flashsale_sql.recording import Fences, Recording
 from flashsale_sql.schema import orders
 from flashsale_sql.transactions import Transactions
 
@@ -29,7 +29,10 @@ class SqlOrderRepository:
         self._recording = Recording(transactions.dialect)
 
     async def record(
-        self, decisions: Sequence[Decision], epochs: Mapping[SaleId, Epoch]
+        self,
+        decisions: Sequence[Decision],
+        epochs: Mapping[SaleId, Epoch],
+        promised: Mapping[SaleId, Epoch] = NOTHING_PROMISED,
     ) -> list[Standing]:
         """Record a batch in one transaction; see `flashsale_core.ports.OrderRepository`."""
         if not decisions:
@@ -38,7 +41,7 @@ class SqlOrderRepository:
             raise ValueError("a batch names a purchase at most once")
 
         async def work(connection: AsyncConnection) -> list[Standing]:
-            return await self._recording.record(connection, decisions, epochs)
+            return await self._recording.record(connection, decisions, Fences(epochs, promised))
 
         return await self._transactions.write(work)
 

@@ -10,7 +10,7 @@ the same: nobody else can see or wait for rows that this very transaction wrote.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from operator import attrgetter
 
 import attrs
@@ -68,7 +68,28 @@ class _Held:
     """A sale's row while this transaction holds it."""
 
     epoch: Epoch
+    armed_epoch: Epoch
     available: int
+
+
+@attrs.frozen
+class Fences:
+    """Between which epochs a batch may commit; see `OrderRepository.record`."""
+
+    epochs: Mapping[SaleId, Epoch]
+    promised: Mapping[SaleId, Epoch]
+
+    def check(self, held: Mapping[SaleId, _Held], with_new_rows: Container[SaleId]) -> None:
+        """Raise StaleEpoch unless each sale, now locked, is where the batch believes it to be."""
+        for sale_id, epoch in self.epochs.items():
+            if sale_id not in held or held[sale_id].epoch != epoch:
+                raise StaleEpoch(f"{sale_id} is no longer in epoch {epoch}")
+        for sale_id, epoch in self.promised.items():
+            row = held.get(sale_id)
+            if sale_id not in with_new_rows:
+                continue
+            if row is None or not epoch == row.armed_epoch < row.epoch:
+                raise StaleEpoch(f"{sale_id} is not between epoch {epoch} and its next life")
 
 
 class Recording:
@@ -85,7 +106,7 @@ class Recording:
         self,
         connection: AsyncConnection,
         decisions: Sequence[Decision],
-        epochs: Mapping[SaleId, Epoch],
+        fences: "Fences",
     ) -> list[Standing]:
         """Record a batch in the connection's transaction; see `OrderRepository.record`."""
         at_ms: int = (await connection.execute(select(now()))).scalar_one()
@@ -96,7 +117,7 @@ class Recording:
         standing = await self.standing(connection, old)
         await self._write_facts(connection, new, reasons, at_ms)
         await self._refuse_known_items(connection, new)
-        await self._take_units(connection, new, reasons, epochs, at_ms)
+        await self._take_units(connection, new, reasons, fences, at_ms)
         return [
             _new(key, reasons[key]) if key in reasons else standing[key]
             for key in map(_key_of, decisions)
@@ -159,14 +180,12 @@ class Recording:
         connection: AsyncConnection,
         new: Sequence[Decision],
         reasons: dict[Key, str | None],
-        epochs: Mapping[SaleId, Epoch],
+        fences: "Fences",
         at_ms: int,
     ) -> None:
         confirmed = [one for one in new if one.reason is None]
-        held = await _lock_sales(connection, {*epochs, *(one.sale_id for one in confirmed)})
-        for sale_id, epoch in epochs.items():
-            if sale_id not in held or held[sale_id].epoch != epoch:
-                raise StaleEpoch(f"{sale_id} is no longer in epoch {epoch}")
+        held = await _lock_sales(connection, {*fences.epochs, *(one.sale_id for one in confirmed)})
+        fences.check(held, {one.sale_id for one in new})
         taken, misfits = _fit(confirmed, held)
         if misfits:
             await self._reject(connection, misfits, reasons, at_ms)
@@ -205,12 +224,15 @@ async def _lock_sales(
 ) -> dict[SaleId, _Held]:
     """Lock the sales' rows in ascending order; what is read is what the last holder left."""
     rows = await connection.execute(
-        select(sales.c.sale_id, sales.c.epoch, sales.c.available)
+        select(sales.c.sale_id, sales.c.epoch, sales.c.armed_epoch, sales.c.available)
         .where(sales.c.sale_id.in_(sorted(sale_ids)))
         .order_by(sales.c.sale_id)
         .with_for_update()
     )
-    return {row.sale_id: _Held(epoch=row.epoch, available=row.available) for row in rows}
+    return {
+        row.sale_id: _Held(epoch=row.epoch, armed_epoch=row.armed_epoch, available=row.available)
+        for row in rows
+    }
 
 
 def _fit(

@@ -1,18 +1,14 @@
 """The sales and their terms; one unsettled sale per item."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 
 from sqlalchemy import RowMapping, Select, func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from flashsale_core.errors import Conflict, Corrupt
-from flashsale_core.events import ParkedStatus
+from flashsale_core.errors import Conflict, StaleEpoch
 from flashsale_core.model import (
     Epoch,
-    GateRecord,
     ItemId,
-    OrderStatus,
-    PurchaseState,
     Sale,
     SaleId,
     SaleState,
@@ -20,23 +16,12 @@ from flashsale_core.model import (
     sale_id_of,
 )
 from flashsale_core.ports import SaleBooks, SaleCatalogue
+from flashsale_sql.books import books_of
 from flashsale_sql.dialects import item_key
-from flashsale_sql.schema import from_now, now, orders, parked_messages, sales
+from flashsale_sql.schema import from_now, now, sales
 from flashsale_sql.transactions import Transactions
 
-BOOKS_CHUNK = 5_000
-"""Rows of the books fetched at once: about a megabyte, beside the records that are kept anyway."""
-
 _LOCK_ITEM = text("select pg_advisory_xact_lock(cast(:key as bigint))")
-_UNSETTLED_PARKED = (
-    ParkedStatus.WAITING.value,
-    ParkedStatus.RETRYING.value,
-    ParkedStatus.DEAD.value,
-)
-_STATE_OF_ROW = {
-    OrderStatus.CONFIRMED.value: PurchaseState.SOLD,
-    OrderStatus.REJECTED.value: PurchaseState.ENDED,
-}
 
 
 class SqlSaleCatalogue:
@@ -142,17 +127,34 @@ class SqlSaleCatalogue:
 
         return await self._transactions.write(work)
 
-    async def books(self, sale_id: SaleId) -> SaleBooks:
+    async def books(self, sale_id: SaleId, epoch: Epoch) -> SaleBooks:
         """Lock the sale's row, set `armed_epoch = epoch`, read it all in the same transaction."""
+        begin = (
+            update(sales)
+            .where(sales.c.sale_id == sale_id, sales.c.epoch == epoch)
+            .where(sales.c.armed_epoch < epoch)
+            .values(armed_epoch=epoch)
+            .returning(sales)
+        )
 
         async def work(connection: AsyncConnection) -> SaleBooks:
             # The update locks the row: a batch that is under way either committed before, and is
             # read below, or comes after and meets the epoch that this reader believes in.
-            sale = await _set(connection, sale_id, armed_epoch=sales.c.epoch)
-            records = [record async for record in _records(connection, sale_id)]
-            return SaleBooks(sale=sale, records=tuple(records))
+            begun = (await connection.execute(begin)).mappings().one_or_none()
+            if begun is None:
+                await _known(connection, sale_id)
+                raise StaleEpoch(f"{sale_id}: epoch {epoch} is not to be loaded")
+            return await books_of(connection, _sale(begun))
 
         return await self._transactions.write(work)
+
+    async def read_books(self, sale_id: SaleId) -> SaleBooks:
+        """Read the same and change nothing."""
+
+        async def work(connection: AsyncConnection) -> SaleBooks:
+            return await books_of(connection, await _known(connection, sale_id))
+
+        return await self._transactions.read(work)
 
 
 async def _insert(
@@ -206,61 +208,6 @@ async def _known(connection: AsyncConnection, sale_id: SaleId) -> Sale:
 
 def _unknown(sale_id: SaleId) -> Conflict:
     return Conflict("unknown-sale", f"no sale {sale_id} was ever made")
-
-
-async def _records(connection: AsyncConnection, sale_id: SaleId) -> AsyncIterator[GateRecord]:
-    """Read rows and parked units chunk by chunk, so that no more than the records is kept."""
-    rows = await connection.stream(
-        select(
-            orders.c.purchase_id,
-            orders.c.status,
-            orders.c.user_id,
-            orders.c.quantity,
-            orders.c.reason,
-        ).where(orders.c.sale_id == sale_id),
-        execution_options={"yield_per": BOOKS_CHUNK},
-    )
-    seen = set()
-    async for purchase_id, status, user_id, quantity, reason in rows:
-        seen.add(purchase_id)
-        yield GateRecord(
-            purchase_id=purchase_id,
-            state=_STATE_OF_ROW[status],
-            user_id=user_id,
-            quantity=quantity,
-            reason=reason,
-        )
-    for record in await _parked_units(connection, sale_id):
-        # One that was parked while its row was written stands by the row.
-        if record.purchase_id not in seen:
-            seen.add(record.purchase_id)
-            yield record
-
-
-async def _parked_units(connection: AsyncConnection, sale_id: SaleId) -> list[GateRecord]:
-    columns = parked_messages.c
-    parked = await connection.execute(
-        select(columns.parked_id, columns.purchase_id, columns.user_id, columns.quantity)
-        .where(columns.sale_id == sale_id, columns.holds_unit)
-        .where(columns.status.in_(_UNSETTLED_PARKED))
-        .order_by(columns.parked_id)
-    )
-    records = []
-    for parked_id, purchase_id, user_id, quantity in parked:
-        if purchase_id is None or user_id is None or quantity is None:
-            raise Corrupt(
-                "unit-unnamed",
-                f"parked message {parked_id} holds a unit of {sale_id} and does not say whose",
-            )
-        records.append(
-            GateRecord(
-                purchase_id=purchase_id,
-                state=PurchaseState.QUEUED,
-                user_id=user_id,
-                quantity=quantity,
-            )
-        )
-    return records
 
 
 def _sale(row: RowMapping) -> Sale:

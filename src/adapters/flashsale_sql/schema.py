@@ -204,5 +204,13 @@ parked_messages = Table(
     _time("changed_at"),
 )
 
+barriers = Table(
+    "barriers",
+    METADATA,
+    Column("rebuild_id", Text, primary_key=True),
+    Column("partition", Integer, primary_key=True),
+    _time("passed_at"),
+)
+
 revision = Table("flashsale_revision", METADATA, Column("version_num", Text, primary_key=True))
 """Alembic's own note; named ours, so that another application may share the database."""

@@ -7,6 +7,7 @@ Every provider can be overridden by its name.
 """
 
 import asyncio
+import uuid
 from functools import partial
 from typing import Any
 
@@ -21,7 +22,15 @@ from flashsale.settings import Settings
 from flashsale.settings_rules import load_rules
 from flashsale.supervision import Backoff, Loops
 from flashsale.watching import Samples, Summaries
-from flashsale.worker import FORGET_INTERVAL_MS, Consumer, Feeding, Forgetting, Relay, Sweeping
+from flashsale.worker import (
+    FORGET_INTERVAL_MS,
+    Consumer,
+    Feeding,
+    Forgetting,
+    Rebuilding,
+    Relay,
+    Sweeping,
+)
 from flashsale_coalesce import CoalescingBus, CoalescingCatalogue, CoalescingGate
 from flashsale_core.board import SaleBoard
 from flashsale_core.events import Channel
@@ -30,6 +39,7 @@ from flashsale_core.inquiry import Inquiry
 from flashsale_core.parking import Parking
 from flashsale_core.ports import Subscription
 from flashsale_core.purchase import PurchaseDesk
+from flashsale_core.rebuild import Rebuild
 from flashsale_core.selling import SaleDesk
 from flashsale_core.sweeper import Forgetter, Sweeper
 from flashsale_memory.clock import SystemClock
@@ -44,6 +54,14 @@ def _http_door(**parts: Any) -> Any:
         needs = f"the HTTP API needs {exc.name}, which is not installed"
         raise AdapterMissing(f"{needs}: pip install 'flashsale[http]'") from exc
     return http_door(**parts)
+
+
+async def _sleep_ms(milliseconds: int) -> None:
+    await asyncio.sleep(milliseconds / 1_000)
+
+
+def _new_rebuild_id() -> str:
+    return uuid.uuid4().hex
 
 
 class Commands(containers.DeclarativeContainer):
@@ -62,12 +80,32 @@ class Commands(containers.DeclarativeContainer):
         WatchingObserver, providers.Singleton(PrometheusObserver, metrics)
     )
     rules = providers.Singleton(load_rules, settings)
+    sleep_ms = providers.Object(_sleep_ms)
+    new_rebuild_id = providers.Object(_new_rebuild_id)
 
     doubt = providers.Singleton(asyncio.Event)
     catalogue = providers.Singleton(CoalescingCatalogue, database.provided.catalogue)
     board = providers.Singleton(SaleBoard, catalogue, on_doubt=doubt.provided.set)
     sale_desk = providers.Singleton(
-        SaleDesk, board=board, catalogue=catalogue, gate=gate, parked=database.provided.parked
+        SaleDesk,
+        board=board,
+        catalogue=catalogue,
+        gate=gate,
+        parked=database.provided.parked,
+        clock=clock,
+        wait=sleep_ms,
+    )
+    rebuild = providers.Singleton(
+        Rebuild,
+        board=board,
+        catalogue=catalogue,
+        gate=gate,
+        bus=bus,
+        rebuilds=database.provided.rebuilds,
+        observer=observer,
+        clock=clock,
+        wait=sleep_ms,
+        new_id=new_rebuild_id,
     )
     inquiry = providers.Singleton(
         Inquiry,
@@ -172,6 +210,7 @@ class Worker(_Process):
         Parking,
         fulfilment=fulfilment,
         parked=Commands.database.provided.parked,
+        rebuilds=Commands.database.provided.rebuilds,
         bus=Commands.bus,
         observer=Commands.observer,
     )
@@ -221,6 +260,12 @@ class Worker(_Process):
         sweeper=sweeper,
         interval_ms=Commands.settings.provided.sweep_interval_ms,
     )
+    rebuilding = providers.Singleton(
+        Rebuilding,
+        rebuild=Commands.rebuild,
+        stopping=_Process.stopping,
+        interval_ms=Commands.settings.provided.rebuild_interval_ms,
+    )
     forgetting = providers.Singleton(
         Forgetting,
         forgetter=providers.Singleton(
@@ -253,6 +298,7 @@ class Worker(_Process):
             "relay": relay.provided.step,
             "sweeper": sweeping.provided.step,
             "parked messages": feeding.provided.step,
+            "gates": rebuilding.provided.step,
             "settled sales": forgetting.provided.step,
             "sales": _Process.board_keeper.provided.step,
             "readiness": readiness.provided.step,

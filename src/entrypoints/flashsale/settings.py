@@ -199,6 +199,13 @@ class Settings:
         """Between two rounds of the sweeper, which publishes lost purchases again. With the delay
         of a reserved one (10 s) a lost purchase is an order within 15 s.""",
     )
+    rebuild_interval_ms: int = whole(
+        500,
+        50,
+        MINUTE_MS,
+        """Between two looks of a worker at every sale's gate; one that is lost is rebuilt at once.
+        Half a second of the few that a rebuild takes.""",
+    )
     settled_keep_ms: int = whole(
         DAY_MS,
         0,

@@ -12,10 +12,11 @@ import structlog
 
 from flashsale.supervision import FAILURES_MAX, Backoff, pause
 from flashsale_core.board import SaleBoard
-from flashsale_core.errors import StaleEpoch, Unavailable
+from flashsale_core.errors import StaleEpoch, Unavailable, Why
 from flashsale_core.events import Channel
 from flashsale_core.parking import FEED_MAX, Parking
 from flashsale_core.ports import Clock, Delivery, EventBus, Observer, Outbox, Subscription
+from flashsale_core.rebuild import Rebuild
 from flashsale_core.sweeper import SWEEP_MAX, Forgetter, Sweeper
 
 T = TypeVar("T")
@@ -190,6 +191,34 @@ class Sweeping:
         published = await self.sweeper.sweep()
         await self.sweeper.align()
         return 0.0 if published >= SWEEP_MAX else self.interval_ms / 1_000
+
+
+@attrs.frozen(kw_only=True)
+class Rebuilding:
+    """Looks after lost gates."""
+
+    rebuild: Rebuild
+    stopping: asyncio.Event
+    interval_ms: int
+
+    async def step(self) -> float:
+        """Bring to life what is lost; a stop does not wait for a rebuild, another worker will."""
+        healing = asyncio.ensure_future(self.rebuild.heal())
+        stop = asyncio.ensure_future(self.stopping.wait())
+        try:
+            await asyncio.wait({healing, stop}, return_when=asyncio.FIRST_COMPLETED)
+            if healing.done():
+                for sale in healing.result():
+                    log = structlog.get_logger("flashsale")
+                    log.warning("gate lives again", sale_id=sale.sale_id, epoch=sale.epoch)
+        except Unavailable as away:
+            if away.why is not Why.GATE_AWAY:
+                raise
+            # Readiness tells of it; a gate that comes back is looked at without a long wait.
+        finally:
+            await _cancelled(healing)
+            await _cancelled(stop)
+        return self.interval_ms / 1_000
 
 
 @attrs.frozen(kw_only=True)

@@ -252,7 +252,7 @@ class SaleCatalogueContract:
         commands = (
             catalogue.change_state(GHOST, SaleState.OPEN, expected=EVERY_STATE),
             catalogue.raise_epoch(GHOST),
-            catalogue.books(GHOST),
+            catalogue.books(GHOST, Epoch(1)),
         )
         for command in commands:
             with pytest.raises(Conflict) as caught:
@@ -274,7 +274,7 @@ class SaleCatalogueContract:
     ) -> None:
         """From here on only promises of this epoch count."""
         await database.catalogue.raise_epoch(sale.sale_id)
-        books = await database.catalogue.books(sale.sale_id)
+        books = await database.catalogue.books(sale.sale_id, Epoch(2))
         assert (books.sale.epoch, books.sale.armed_epoch) == (2, 2)
         assert books.records == ()
         assert await database.catalogue.get(sale.sale_id) == books.sale
@@ -291,7 +291,7 @@ class SaleCatalogueContract:
             decision(other, "p4"),
         ]
         await database.orders.record(batch, epochs_of(sale, other))
-        books = await database.catalogue.books(sale.sale_id)
+        books = await database.catalogue.books(sale.sale_id, sale.epoch)
         assert by_id(books) == {
             "p1": record_of("p1", PurchaseState.SOLD, quantity=7),
             "p2": record_of("p2", PurchaseState.ENDED, quantity=4, reason=Reason.GATE_DRIFT.value),
@@ -313,7 +313,7 @@ class SaleCatalogueContract:
                 parked("o:3", "p3", sale_id=SaleId("other.1"), status=status, holds=1),
             ]
         )
-        books = await database.catalogue.books(sale.sale_id)
+        books = await database.catalogue.books(sale.sale_id, sale.epoch)
         assert by_id(books) == {"p1": record_of("p1", PurchaseState.QUEUED, quantity=2)}
 
     @pytest.mark.parametrize("status", [ParkedStatus.REPLAYED, ParkedStatus.DISCARDED])
@@ -325,7 +325,7 @@ class SaleCatalogueContract:
         [claimed] = await database.parked.claim_due(1, 0)
         assert claimed.parked_id is not None
         await database.parked.resolve(claimed.parked_id, status)
-        assert (await database.catalogue.books(sale.sale_id)).records == ()
+        assert (await database.catalogue.books(sale.sale_id, sale.epoch)).records == ()
 
     async def test_a_purchase_that_has_a_row_is_not_held_besides(
         self, database: Database, sale: Sale
@@ -335,10 +335,10 @@ class SaleCatalogueContract:
             parked(origin, "p1", sale_id=sale.sale_id, holds=1) for origin in ("o:1", "o:2")
         ]
         await database.parked.park(messages)
-        held = await database.catalogue.books(sale.sale_id)
+        held = await database.catalogue.read_books(sale.sale_id)
         assert by_id(held) == {"p1": record_of("p1", PurchaseState.QUEUED)}
         await database.orders.record([decision(sale, "p1")], epochs_of(sale))
-        sold = await database.catalogue.books(sale.sale_id)
+        sold = await database.catalogue.books(sale.sale_id, sale.epoch)
         assert by_id(sold) == {"p1": record_of("p1", PurchaseState.SOLD)}
 
     async def test_settled_sales_are_listed_by_how_long_they_are(
@@ -360,7 +360,7 @@ class SaleCatalogueContract:
         nameless = parked("o:1", None, sale_id=sale.sale_id, holds=1)
         await database.parked.park([nameless])
         with pytest.raises(Corrupt) as caught:
-            await database.catalogue.books(sale.sale_id)
+            await database.catalogue.books(sale.sale_id, sale.epoch)
         assert caught.value.code == "unit-unnamed"
         found = await database.catalogue.get(sale.sale_id)
         assert found is not None

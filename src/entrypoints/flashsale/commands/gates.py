@@ -16,13 +16,17 @@ from flashsale.commands.configured import (
 from flashsale.commands.console import CommandFailed, Json, say, write_json, write_table
 from flashsale.commands.desk import Shown, gate_json
 from flashsale.commands.ids import SaleIdText
+from flashsale.container import Commands
 from flashsale.settings import Settings
-from flashsale_core.arming import rebuild_stopped
+from flashsale_core.arming import expected_books, rebuild_stopped
 from flashsale_core.errors import Conflict, Unavailable
 from flashsale_core.model import Sale
+from flashsale_core.operating import Backlog
 from flashsale_core.ports import GateBooks, StockGate
 
 STOPPED = "--yes-processes-are-stopped"
+NOTHING_LOST = "nothing to do: every unsettled sale is armed"
+EXPECTED = ("available", "sold", "promised")
 COLUMNS = ("sale", "epoch", "available", "sold", "promised", "gate")
 
 
@@ -64,39 +68,79 @@ async def rebuild(
     *sales: Annotated[
         SaleIdText, Parameter(help="Only these sales; by default every one not armed.")
     ],
+    dry_run: Annotated[
+        bool, Parameter(negative="", help="Show what the new books would be; change nothing.")
+    ] = False,
     yes_processes_are_stopped: Annotated[
         bool,
         Parameter(
             name=STOPPED,
             negative="",
             show_default=False,
-            help="Confirm that no API and no worker runs.",
+            help="Load at once, as no API and no worker runs and the accepted queue is empty.",
         ),
     ] = False,
     json: Json = False,
 ) -> None:
-    """Load the books of sales whose gate was lost, and arm them again.
+    """Begin another life of these sales' gates, from the database's books.
 
-    Stop every API and worker first, after the workers have drained the accepted queue: whatever
-    still waits there is a promise that the new books would not hold.
+    Workers do this by themselves for a gate that is lost; this is for one whose books are wrong,
+    as after GATE_DRIFT. The processes go on: no purchase is taken for some seconds, and the
+    workers drain what was promised. A sale that was HALTED is PAUSED afterwards.
 
-    Example: `flashsale gate rebuild --yes-processes-are-stopped`
+    Example: `flashsale gate rebuild 1.1`
     """
     settings = _settings()
-    if not yes_processes_are_stopped:
-        raise CommandFailed(f"stop every API and worker, then confirm it with {STOPPED}")
-    await _refuse_backlog(settings)
+    if not dry_run:
+        await _refuse_wrong_number_of_workers(settings, stopped=yes_processes_are_stopped)
     async with opened_commands(settings) as container:
         gate = container.gate()
-        found = []
-        for sale in await _lost(gate, container.board().unsettled(), sales):
-            armed = await rebuild_stopped(container.catalogue(), gate, sale.sale_id)
-            [books] = await gate.books([(armed.sale_id, armed.epoch)])
-            found.append(_row(armed, books))
+        chosen = await _lost(gate, container.board().unsettled(), sales)
+        if dry_run:
+            _print_expected([await _expected(container, sale) for sale in chosen], as_json=json)
+            return
+        if yes_processes_are_stopped:
+            for sale in chosen:
+                await rebuild_stopped(container.catalogue(), gate, sale.sale_id)
+            await container.board().refresh()
+        elif chosen:
+            await container.rebuild().replace([sale.sale_id for sale in chosen])
+        wanted = {sale.sale_id for sale in chosen}
+        now = [sale for sale in container.board().unsettled() if sale.sale_id in wanted]
+        books = await gate.books([(sale.sale_id, sale.epoch) for sale in now])
+    found = [_row(sale, one) for sale, one in zip(now, books, strict=True)]
     if found or json:
         _print(found, as_json=json)
     else:
-        say("nothing to do: every unsettled sale is armed")
+        say(NOTHING_LOST)
+    if any(one["gate"] is None for one in found):
+        raise CommandFailed("not every gate came to life: see `flashsale gate show` and the log")
+
+
+async def _expected(container: Commands, sale: Sale) -> Shown:
+    """Say what a rebuild would load now; what waits on the bus would come to it."""
+    books = expected_books(await container.catalogue().read_books(sale.sale_id))
+    [seen] = await container.gate().books([(sale.sale_id, sale.epoch)])
+    lost = isinstance(seen, Unavailable)
+    return {
+        "saleId": sale.sale_id,
+        "epoch": sale.epoch,
+        "available": books.available,
+        "sold": books.sold,
+        "promised": books.queued,
+        "gate": None if isinstance(seen, Unavailable) else gate_json(seen),
+        "problem": str(seen) if lost else None,
+    }
+
+
+def _print_expected(found: Sequence[Shown], *, as_json: bool) -> None:
+    if as_json:
+        write_json({"sales": found})
+    elif found:
+        cells = [[one[name] for name in ("saleId", "epoch", *EXPECTED)] for one in found]
+        write_table(("sale", "epoch", *EXPECTED), cells)
+    else:
+        say(NOTHING_LOST)
 
 
 def _settings() -> Settings:
@@ -109,12 +153,24 @@ def _settings() -> Settings:
     return settings
 
 
-async def _refuse_backlog(settings: Settings) -> None:
-    """Refuse while a promise may still be on its way, or somebody is at work after all."""
+async def _refuse_wrong_number_of_workers(settings: Settings, *, stopped: bool) -> None:
+    """Refuse what could not end, or could lose a promise that is on its way."""
     operator = await bus_operator(settings)
     if operator is None:
         return
     backlog = await operator.accepted_backlog()
+    if stopped:
+        _refuse_backlog(settings, backlog)
+    elif not backlog.consumers:
+        raise Conflict(
+            "no-worker-runs",
+            f"no worker takes from {settings.accepted_topic}, and what was promised must be "
+            f"drained first: start a worker, or, with every process stopped, add {STOPPED}",
+        )
+
+
+def _refuse_backlog(settings: Settings, backlog: Backlog) -> None:
+    """Refuse while a promise may still be on its way, or somebody is at work after all."""
     if backlog.consumers:
         workers = _counted(backlog.consumers, "consumer is", "consumers are")
         raise Conflict(

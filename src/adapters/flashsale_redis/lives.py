@@ -1,0 +1,200 @@
+"""The lives of the Redis gate: its functions, loading, arming, ending, adopting."""
+
+import uuid
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+from redis.exceptions import ResponseError
+
+from flashsale_core.errors import Corrupt, Unavailable
+from flashsale_core.model import Epoch, GateRecord, SaleId, SaleState, SaleTerms
+from flashsale_core.ports import GateBooks
+from flashsale_redis.faults import unavailable_of
+from flashsale_redis.library import GateLibrary, gate_library, versions_of
+from flashsale_redis.packing import books_of, books_row, pack, record_of, record_row, unpack
+from flashsale_redis.wire import Command, Wire
+
+LOAD_DEADLINE_S = 5.0
+"""Loading and installing are not on the hot path: they wait out a busy server."""
+LAG_S_DEFAULT = 10
+"""Redis's own `min-replicas-max-lag`, for a user who may not ask for it."""
+
+_Sale = tuple[SaleId, Epoch]
+
+
+class RedisLives:
+    """Calls the functions that begin and end a sale's life in the gate."""
+
+    def __init__(
+        self,
+        wire: Wire,
+        *,
+        namespace: str,
+        reserved_due_ms: int,
+        queued_due_ms: int,
+        may_install: bool,
+    ) -> None:
+        """Use an open wire; the due delays decide when the sweeper looks at a purchase."""
+        self._wire = wire
+        self._namespace = namespace
+        self._reserved_due_ms = reserved_due_ms
+        self._queued_due_ms = queued_due_ms
+        self._may_install = may_install
+        self._library = gate_library()
+
+    def _call(
+        self,
+        name: str,
+        sale_id: SaleId,
+        *args: str | bytes | int,
+        of: GateLibrary | None = None,
+    ) -> Command:
+        tag = f"{self._namespace}:{{{sale_id}}}:"
+        keys = (f"{tag}sale", f"{tag}users", f"{tag}purchases", f"{tag}journal")
+        return ("FCALL", (of or self._library).function(name), 4, *keys, *args)
+
+    async def _one(self, command: Command, *, deadline_s: float | None = None) -> Any:
+        """Run one command; raises Unavailable for an error reply too."""
+        [reply] = await self._wire.run([command], deadline_s=deadline_s)
+        if isinstance(reply, ResponseError):
+            raise unavailable_of(reply, was_sent=True) from reply
+        return reply
+
+    async def install(self) -> bool:
+        """Load the function library unless it is there; answer whether this call did.
+
+        Raises Unavailable, also when this Redis user may not load functions.
+        """
+        try:
+            await self._one(("FUNCTION", "LOAD", self._library.source), deadline_s=LOAD_DEADLINE_S)
+        except Unavailable as refused:
+            if "already exists" in str(refused):
+                return False
+            raise
+        return True
+
+    async def begin_load(
+        self, sale_id: SaleId, epoch: Epoch, terms: SaleTerms, state: SaleState
+    ) -> str | None:
+        """See `StockGate.begin_load`."""
+        token = uuid.uuid4().hex
+        optional = (terms.per_user_limit, terms.opens_at_ms, terms.closes_at_ms)
+        opened = await self._one(
+            self._call(
+                "begin_load",
+                sale_id,
+                epoch,
+                token,
+                state.value,
+                terms.units,
+                *("" if value is None else value for value in optional),
+            ),
+            deadline_s=LOAD_DEADLINE_S,
+        )
+        return token if opened else None
+
+    async def load(self, sale_id: SaleId, token: str, records: Sequence[GateRecord]) -> None:
+        """See `StockGate.load`."""
+        rows = pack([record_row(record) for record in records])
+        await self._one(
+            self._call("load", sale_id, token, self._reserved_due_ms, self._queued_due_ms, rows),
+            deadline_s=LOAD_DEADLINE_S,
+        )
+
+    async def arm(self, sale_id: SaleId, token: str, expected: GateBooks) -> None:
+        """See `StockGate.arm`."""
+        differing = await self._one(
+            self._call("arm", sale_id, token, pack(books_row(expected))),
+            deadline_s=LOAD_DEADLINE_S,
+        )
+        if differing:
+            seen = books_of(unpack(differing))
+            raise Corrupt("books-differ", f"{sale_id}: loaded {seen}, expected {expected}")
+
+    async def drop(self, sale_id: SaleId) -> None:
+        """See `StockGate.drop`."""
+        await self._one(self._call("drop", sale_id))
+
+    async def disarm(self, sales: Sequence[_Sale]) -> int:
+        """See `StockGate.disarm`.
+
+        A primary that was cut off from its replicas goes on for `min-replicas-max-lag`, and
+        stops for want of them where `min-replicas-to-write` is set; a second on top, as replicas
+        report each second.
+        """
+        if not sales:
+            return 0
+        replies = await self._wire.run(
+            [
+                *(self._call("disarm", sale_id, epoch) for sale_id, epoch in sales),
+                ("CONFIG", "GET", "min-replicas-*"),
+            ],
+            deadline_s=LOAD_DEADLINE_S,
+        )
+        for reply in replies[:-1]:
+            if isinstance(reply, ResponseError):
+                raise unavailable_of(reply, was_sent=True) from reply
+        return _lag_ms(replies[-1])
+
+    async def survivors(self, sale_id: SaleId, *, skip: int, limit: int) -> list[GateRecord] | None:
+        """See `StockGate.survivors`."""
+        reply = await self._one(
+            self._call("survivors", sale_id, skip, limit), deadline_s=LOAD_DEADLINE_S
+        )
+        looked_at, *rows = unpack(reply)
+        if not looked_at:
+            return None
+        return [record_of(purchase_id, row) for purchase_id, row in rows]
+
+    async def adopt(self, sales: Sequence[_Sale]) -> list[bool]:
+        """See `StockGate.adopt`.
+
+        Asks and arms on ONE connection: a server that restarted in between is not armed by what
+        it knew before.
+        """
+        if not sales:
+            return []
+        if self._may_install:
+            # Where it may not after all, `check` and `doctor` say so.
+            with suppress(Unavailable):
+                await self.install()
+        [libraries] = await self._wire.run(
+            [("FUNCTION", "LIST", "LIBRARYNAME", "flashsale_gate_*")], deadline_s=LOAD_DEADLINE_S
+        )
+        others = [one for one in versions_of(libraries) if one != self._library]
+        questions = [(sale, version) for sale in sales for version in others]
+        return await self._adopted(sales, questions) if questions else [False] * len(sales)
+
+    async def _adopted(
+        self, sales: Sequence[_Sale], questions: Sequence[tuple[_Sale, GateLibrary]]
+    ) -> list[bool]:
+        alive: list[_Sale] = []
+
+        def adopt_what_is_armed(replies: Sequence[Any]) -> list[Command]:
+            alive.extend(
+                dict.fromkeys(
+                    sale
+                    for (sale, _), epoch in zip(questions, replies, strict=True)
+                    if epoch == sale[1]
+                )
+            )
+            return [self._call("adopt", sale_id, epoch) for sale_id, epoch in alive]
+
+        replies = await self._wire.run_in_turn(
+            [self._call("armed_epoch", sale[0], of=version) for sale, version in questions],
+            adopt_what_is_armed,
+            deadline_s=LOAD_DEADLINE_S,
+        )
+        adopted = {sale for sale, reply in zip(alive, replies, strict=True) if reply == 1}
+        return [sale in adopted for sale in sales]
+
+
+def _lag_ms(limits: Any) -> int:
+    """Work out how long a cut-off primary may still answer; 0 where it stops for no replica."""
+    if isinstance(limits, ResponseError):
+        return (LAG_S_DEFAULT + 1) * 1_000
+    told = {bytes(name).decode(): int(value) for name, value in dict(limits).items()}
+    if told.get("min-replicas-to-write", 0) == 0:
+        return 0
+    return (told.get("min-replicas-max-lag", LAG_S_DEFAULT) + 1) * 1_000
