@@ -6,6 +6,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import GroupCoordinatorNotAvailableError
 from aiokafka.structs import TopicPartition
 
 from flashsale_core.errors import Unavailable
@@ -36,6 +37,8 @@ TLS_ADVICE = (
     "FLASHSALE_KAFKA_SECURITY_PROTOCOL to what that port speaks"
 )
 AWAY_ADVICE = "start the brokers, or correct FLASHSALE_BUS_URL (kafka://host:port)"
+COORDINATOR_LOOK_S = 0.2
+"""The first question about a group makes a fresh broker choose; it takes about a second."""
 ENSURE = "flashsale topics ensure"
 ALTER = (
     "kafka-configs.sh --alter --entity-type topics --entity-name <topic> --add-config "
@@ -63,9 +66,17 @@ class KafkaOperator:
             await knock(self._config, options)
             try:
                 async with asyncio.timeout(self._config.deadline_ms / 1_000):
-                    return await self._count(client_options(self._config, options))
+                    return await self._counted(client_options(self._config, options))
             except DRIVER_ERRORS as exc:
                 raise translated(exc, f"counting what waits on {self._config.accepted}") from exc
+
+    async def _counted(self, options: dict[str, Any]) -> Backlog:
+        """Count, as soon as a broker that just began knows who looks after the group."""
+        while True:
+            try:
+                return await self._count(options)
+            except GroupCoordinatorNotAvailableError:
+                await asyncio.sleep(COORDINATOR_LOOK_S)
 
     async def _count(self, options: dict[str, Any]) -> Backlog:
         """Compare the partitions' ends with what the group has committed, and join nothing."""

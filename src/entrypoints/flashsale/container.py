@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry
 
 from flashsale.board_keeping import BoardKeeper
 from flashsale.entry_points import AdapterMissing
+from flashsale.gate_look import GateLook
 from flashsale.observing import SUMMARY_EVERY_S, WatchingObserver
 from flashsale.readiness import Readiness
 from flashsale.settings import Settings
@@ -132,7 +133,7 @@ class _Process(Commands):
         every_s=SUMMARY_EVERY_S,
     )
     metrics_text = providers.Singleton(partial, expose, Commands.registry)
-    gate_probe = Commands.gate.provided.check
+    gate_probe = providers.Singleton(GateLook, Commands.gate, Commands.board).provided.look
     bus_probe = Commands.bus.provided.check
     database_probe = Commands.database.provided.check
     look = providers.Factory(

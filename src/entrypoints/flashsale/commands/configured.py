@@ -9,7 +9,7 @@ import attrs
 from flashsale import opening
 from flashsale.commands.console import CommandFailed
 from flashsale.entry_points import Group, opener, schemes
-from flashsale.opening import opened_codec, opened_database, opened_gate
+from flashsale.opening import opened_bus, opened_codec, opened_database, opened_gate
 from flashsale.settings import Entrypoint, Settings
 from flashsale.settings_loading import load_settings
 from flashsale_core.operating import BusOperator, DatabaseOperator, GateOperator
@@ -25,8 +25,13 @@ def command_settings() -> Settings:
 
 
 @asynccontextmanager
-async def opened_commands(settings: Settings) -> AsyncIterator["Commands"]:
-    """Open gate and database, and hand them to the container; the list of sales is read."""
+async def opened_commands(
+    settings: Settings, *, with_bus: bool = False
+) -> AsyncIterator["Commands"]:
+    """Open gate and database, and hand them to the container; the list of sales is read.
+
+    With the bus only where a command publishes: most need no broker.
+    """
     # Here and not above: what the container imports is not needed to say what is installed.
     from flashsale.container import Commands  # noqa: PLC0415 - see above
     from flashsale_memory.clock import SystemClock  # noqa: PLC0415 - see above
@@ -37,6 +42,9 @@ async def opened_commands(settings: Settings) -> AsyncIterator["Commands"]:
             opened_gate(settings, SystemClock(), may_install=False)
         )
         container = Commands(settings=settings, gate=gate, database=database)
+        if with_bus:
+            codec = await stack.enter_async_context(opened_codec(settings))
+            container.bus.override(await stack.enter_async_context(opened_bus(settings, codec)))
         await container.board().refresh()
         yield container
 

@@ -93,7 +93,8 @@ async def rebuild(
     settings = _settings()
     if not dry_run:
         await _refuse_wrong_number_of_workers(settings, stopped=yes_processes_are_stopped)
-    async with opened_commands(settings) as container:
+    goes_on = not (dry_run or yes_processes_are_stopped)
+    async with opened_commands(settings, with_bus=goes_on) as container:
         gate = container.gate()
         chosen = await _lost(gate, container.board().unsettled(), sales)
         if dry_run:
