@@ -257,6 +257,15 @@ local function find(keys, args)
   return redis.call('HGET', keys[3], args[2])
 end
 
+-- records: epoch, cursor, count. Reads on in the sale's records as HSCAN does: {next cursor, {id, record}, ...}.
+local function records(keys, args)
+  if not armed_sale(keys, tonumber(args[1])) then return unarmed(keys) end
+  local scanned = redis.call('HSCAN', keys[3], args[2], 'COUNT', args[3])
+  local page, fields = {scanned[1]}, scanned[2]
+  for i = 1, #fields, 2 do page[#page + 1] = {fields[i], cmsgpack.unpack(fields[i + 1])} end
+  return cmsgpack.pack(page)
+end
+
 -- overdue: epoch, limit, due of R, due of O and Q. Returns an array of {id, record}, oldest first,
 -- each pushed back: R by its due, O and Q by their age, which doubles it.
 local function overdue(keys, args)
@@ -423,6 +432,7 @@ register('reserve', reserve, {})
 register('mark', mark, {'allow-oom'})
 register('follow', follow, {'allow-oom'})
 register('find', find, {'no-writes'})
+register('records', records, {'no-writes'})
 register('overdue', overdue, {'allow-oom'})
 register('books', books, {'no-writes'})
 register('set_state', set_state, {'allow-oom'})

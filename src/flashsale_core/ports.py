@@ -122,6 +122,14 @@ class Overdue:
     record: GateRecord
 
 
+@attrs.frozen(kw_only=True)
+class GatePage:
+    """Some records of a sale; `next_cursor` None: there are no more."""
+
+    records: tuple[GateRecord, ...]
+    next_cursor: str | None
+
+
 GateReply = list[GateAnswer | Unavailable]
 """One answer a claim, in order; Unavailable(PAUSED or HALTED) where only new units are refused."""
 
@@ -183,6 +191,15 @@ class StockGate(Protocol):
 
     async def books(self, sales: Sequence[tuple[SaleId, Epoch]]) -> list[GateBooks | Unavailable]:
         """Read the counts of several sales."""
+
+    async def records(
+        self, sale_id: SaleId, epoch: Epoch, *, cursor: str, limit: int
+    ) -> GatePage | Unavailable:
+        """Read the records of a sale page by page, from the cursor "" on, about `limit` each.
+
+        A record that is there from the first page to the last is told at least once, whatever
+        else happens meanwhile; it is told as it stands when its page is read.
+        """
 
     async def set_state(
         self, sale_id: SaleId, epoch: Epoch, state: SaleState
@@ -553,6 +570,7 @@ class Alarm(StrEnum):
     DEPENDENCY_DOWN = "dependency-down"
     REBUILD_WAITS = "rebuild-waits"
     REBUILD_FAILED = "rebuild-failed"
+    BOOKS_DRIFT = "books-drift"
 
 
 class Observer(Protocol):

@@ -182,6 +182,43 @@ def _until(holds: Callable[[], bool]) -> None:
         time.sleep(0.1)
 
 
+def _verified(operated: Operator) -> Any:
+    [sale] = operated.told("gate", "verify", "--pause-ms", "10")["sales"]
+    return sale
+
+
+async def delete(redis: Redis, key: str, field: str) -> None:
+    """Take one record out, as nobody should."""
+    async with RedisClient.from_url(redis.url) as client:
+        assert await client.hdel(key, field) == 1
+
+
+def test_books_that_differ_are_named_and_put_right(operated: Operator, own_redis: Redis) -> None:
+    """Somebody deleted a record by hand: the unit could be sold again, and sums still agree."""
+    operated.must("sale", "create", "--item", "1", "--stock", "10")
+    worker = operated.processes.start("worker", FLASHSALE_RECONCILE_INTERVAL_MS="200")
+    door = operated.processes.start("serve")
+    for program in (worker, door):
+        program.wait_until_ready()
+    for number in (1, 2):
+        body = {"userId": number, "productId": 1, "purchaseId": f"p{number}"}
+        assert ask("POST", f"{door.url}/purchase/buy", body).status == 200
+    _until(lambda: _verified(operated)["soldInDatabase"] == 2)
+    assert operated.told("gate", "verify")["drifts"] == []
+    namespace = operated.processes.settings["FLASHSALE_NAMESPACE"]
+    asyncio.run(delete(own_redis, f"{namespace}:{{1.1}}:purchases", "p1"))
+    code, told, _ = operated.type_in("gate", "verify", "--json")
+    assert code == 1
+    [drift] = json.loads(told)["drifts"]
+    assert (drift["purchaseId"], drift["kind"], drift["units"]) == ("p1", "unknown-to-gate", 1)
+    metric = 'flashsale_drift_purchases{sale="1.1"}'
+    _until(lambda: f"{metric} 1.0" in ask("GET", f"{worker.url}/metrics").body["text"])
+    assert '"alarm": "books-drift"' in worker.log.read_text()
+    operated.must("gate", "rebuild", "1.1")
+    assert operated.told("gate", "verify")["drifts"] == []
+    _until(lambda: f"{metric} 0.0" in ask("GET", f"{worker.url}/metrics").body["text"])
+
+
 def test_a_rebuild_by_hand_loses_no_promise_with_workers_or_without(
     operated: Operator, own_redis: Redis
 ) -> None:

@@ -18,6 +18,8 @@ MODULE_LINES_MAX = 300
 MODULES_OVER = {
     # The hexagon is read in one sitting: its docstrings are the contract.
     "flashsale_core/ports.py": 700,
+    # A table is as long as its rows.
+    "entrypoints/flashsale/settings.py": 420,
     # The one place where everything meets.
     "entrypoints/flashsale/container.py": 400,
     # A broker in one process, and its subscriptions.

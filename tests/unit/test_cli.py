@@ -16,12 +16,11 @@ from flashsale.cli import EXIT_FAILED, EXIT_USAGE
 from flashsale.commands.app import build_app, run_command
 from flashsale.commands.desk import gate_json, purchase_json, sale_json
 from flashsale.commands.moments import moment_ms, written
-from flashsale.commands.processes import secrets_of
 from flashsale.http import answers
 from flashsale.http.problems import BY_CODE
 from flashsale.observing import QUIET_OUTCOMES, UNAVAILABLE_OUTCOMES
 from flashsale.setting_kinds import Url
-from flashsale.settings import Settings
+from flashsale.settings import Settings, secrets_of
 from flashsale_core.events import Channel, Message, ParkedMessage, ParkedStatus
 from flashsale_core.inquiry import PurchaseStatus, PurchaseView
 from flashsale_core.model import Epoch, ItemId, PurchaseId, Sale, SaleId, SaleState, SaleTerms
@@ -35,7 +34,7 @@ PROMISED = {
     *("run", "serve", "worker", "settings", "doctor", "buy"),
     *(f"sale {verb}" for verb in ("create", "list", "show", "pause", "resume", "close", "settle")),
     *("topics ensure", "db upgrade", "db current", "db sql"),
-    *("gate install", "gate rebuild", "gate show"),
+    *("gate install", "gate rebuild", "gate show", "gate verify"),
     *("dead-letters list", "dead-letters show"),
     *("schema register", "schema show", "schema check", "purchase show"),
 }

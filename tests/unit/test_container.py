@@ -155,7 +155,7 @@ async def test_readiness_moves_the_dependencies_metric() -> None:
             Worker,
             {
                 *("accepted", "requests", "relay", "sweeper", "parked messages", "settled sales"),
-                "gates",
+                *("gates", "reconciliation"),
                 *("sales", "readiness", "samples", "summaries"),
             },
         ),

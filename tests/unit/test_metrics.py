@@ -411,6 +411,15 @@ def test_any_dependency_can_be_told_up_or_down(metrics: Metrics) -> None:
     assert value(metrics, "flashsale_dependency_up", name="bus") == 1
 
 
+def test_drift_is_told_by_sale_and_a_settled_sale_no_more(metrics: Metrics) -> None:
+    """Anything but zero is wrong, and a sale that is over must not look wrong for ever."""
+    metrics.drift({"1.1": 3, "2.1": 0})
+    assert value(metrics, "flashsale_drift_purchases", sale="1.1") == 3
+    assert value(metrics, "flashsale_drift_purchases", sale="2.1") == 0
+    metrics.drift({"2.1": 0})
+    assert value(metrics, "flashsale_drift_purchases", sale="1.1") is None
+
+
 def test_two_registries_do_not_know_each_other() -> None:
     """Nothing is global: an application of the user's own keeps its metrics apart from ours."""
     one, other = Metrics(CollectorRegistry()), Metrics(CollectorRegistry())

@@ -1,6 +1,7 @@
 """A StockGate inside one process: the embedded default's, and the meaning that Redis must match."""
 
 from collections.abc import Callable, Sequence
+from itertools import islice
 
 import attrs
 
@@ -23,6 +24,7 @@ from flashsale_core.ports import (
     Clock,
     FollowBatch,
     GateBooks,
+    GatePage,
     GateReply,
     Overdue,
     StockGate,
@@ -204,6 +206,19 @@ class MemoryStockGate(GateLives):
             else books_of(ledger)
             for sale_id, epoch in sales
         ]
+
+    async def records(
+        self, sale_id: SaleId, epoch: Epoch, *, cursor: str, limit: int
+    ) -> GatePage | Unavailable:
+        """See `StockGate.records`."""
+        ledger = self._ledger(sale_id, epoch)
+        if isinstance(ledger, Unavailable):
+            return ledger
+        # Nothing is ever taken out of a sale's records, so a place stays what it was.
+        begin = int(cursor or 0)
+        page = tuple(islice(ledger.records.values(), begin, begin + limit))
+        is_last = begin + len(page) >= len(ledger.records)
+        return GatePage(records=page, next_cursor=None if is_last else str(begin + len(page)))
 
     async def set_state(
         self, sale_id: SaleId, epoch: Epoch, state: SaleState

@@ -135,6 +135,12 @@ OUTBOX = Described(
     kind=Kind.GAUGE,
     help="Order events that are committed and not yet told.",
 )
+DRIFT = Described(
+    name="flashsale_drift_purchases",
+    kind=Kind.GAUGE,
+    labels=("sale",),
+    help="Purchases about which gate and database disagree for certain; anything but 0 is wrong.",
+)
 DEPENDENCY = Described(
     name="flashsale_dependency_up",
     kind=Kind.GAUGE,
@@ -151,7 +157,7 @@ SAMPLED = Described(
 METRICS: tuple[Described, ...] = (
     *(ANSWERS, ORDERS, PARKINGS, REPUBLISHED, ALARMS, BATCH_SIZE, BATCH_SECONDS),
     *(SALES, SALE_STATE, SALE_EPOCH, SALE_ARMED, STOCK, JOURNAL, JOURNAL_OVERDUE),
-    *(LAG, PARKED, OUTBOX, DEPENDENCY, SAMPLED),
+    *(LAG, PARKED, OUTBOX, DRIFT, DEPENDENCY, SAMPLED),
 )
 """All of them, in the order of the documentation."""
 

@@ -39,6 +39,7 @@ class Metrics:
         self.lag = _gauge(catalogue.LAG, registry)
         self.parked = _gauge(catalogue.PARKED, registry)
         self.outbox = _gauge(catalogue.OUTBOX, registry)
+        self._drift = _gauge(catalogue.DRIFT, registry)
         self._dependency = _gauge(catalogue.DEPENDENCY, registry)
         self.sampled = _gauge(catalogue.SAMPLED, registry)
 
@@ -50,6 +51,12 @@ class Metrics:
         """Say it of several at once, as a readiness check does."""
         for name, is_up in seen.items():
             self.dependency(name, is_up=is_up)
+
+    def drift(self, purchases: Mapping[str, int]) -> None:
+        """Say how many purchases of each unsettled sale differ; a settled one is told no more."""
+        self._drift.clear()
+        for sale, count in purchases.items():
+            self._drift.labels(sale).set(count)
 
 
 class Increments(dict[tuple[str, ...], Callable[[], None]]):

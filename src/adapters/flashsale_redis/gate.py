@@ -18,12 +18,13 @@ from flashsale_core.ports import (
     ClaimBatch,
     FollowBatch,
     GateBooks,
+    GatePage,
     GateReply,
     Overdue,
     StockGate,
 )
 from flashsale_redis.faults import unavailable_of
-from flashsale_redis.lives import RedisLives
+from flashsale_redis.lives import LOAD_DEADLINE_S, RedisLives
 from flashsale_redis.packing import (
     STATE_AT,
     answer_of,
@@ -202,6 +203,23 @@ class RedisStockGate(RedisLives):
             refused if (refused := _of_one_sale(reply)) is not None else books_or_why(unpack(reply))
             for reply in replies
         ]
+
+    async def records(
+        self, sale_id: SaleId, epoch: Epoch, *, cursor: str, limit: int
+    ) -> GatePage | Unavailable:
+        """See `StockGate.records`."""
+        [reply] = await self._wire.run(
+            [self._call("records", sale_id, epoch, cursor or "0", limit)],
+            deadline_s=LOAD_DEADLINE_S,
+        )
+        refused = _of_one_sale(reply)
+        if refused is not None:
+            return refused
+        following, *rows = unpack(reply)
+        return GatePage(
+            records=tuple(record_of(purchase_id, row) for purchase_id, row in rows),
+            next_cursor=following if following != "0" else None,
+        )
 
     async def set_state(
         self, sale_id: SaleId, epoch: Epoch, state: SaleState

@@ -29,6 +29,7 @@ from flashsale.worker import (
     Feeding,
     Forgetting,
     Rebuilding,
+    Reconciling,
     Relay,
     Sweeping,
 )
@@ -41,6 +42,7 @@ from flashsale_core.parking import Parking
 from flashsale_core.ports import Subscription
 from flashsale_core.purchase import PurchaseDesk
 from flashsale_core.rebuild import Rebuild
+from flashsale_core.reconciliation import Reconciler
 from flashsale_core.selling import SaleDesk
 from flashsale_core.sweeper import Forgetter, Sweeper
 from flashsale_memory.clock import SystemClock
@@ -107,6 +109,14 @@ class Commands(containers.DeclarativeContainer):
         clock=clock,
         wait=sleep_ms,
         new_id=new_rebuild_id,
+    )
+    reconciler = providers.Singleton(
+        Reconciler,
+        board=board,
+        catalogue=catalogue,
+        gate=gate,
+        observer=observer,
+        tell=metrics.provided.drift,
     )
     inquiry = providers.Singleton(
         Inquiry,
@@ -267,6 +277,11 @@ class Worker(_Process):
         stopping=_Process.stopping,
         interval_ms=Commands.settings.provided.rebuild_interval_ms,
     )
+    reconciling = providers.Singleton(
+        Reconciling,
+        reconciler=Commands.reconciler,
+        interval_ms=Commands.settings.provided.reconcile_interval_ms,
+    )
     forgetting = providers.Singleton(
         Forgetting,
         forgetter=providers.Singleton(
@@ -300,6 +315,7 @@ class Worker(_Process):
             "sweeper": sweeping.provided.step,
             "parked messages": feeding.provided.step,
             "gates": rebuilding.provided.step,
+            "reconciliation": reconciling.provided.step,
             "settled sales": forgetting.provided.step,
             "sales": _Process.board_keeper.provided.step,
             "readiness": readiness.provided.step,

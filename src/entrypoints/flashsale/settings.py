@@ -6,6 +6,7 @@ In the environment a setting is `FLASHSALE_` and its name in capitals; in the fi
 
 from enum import StrEnum
 from pathlib import Path
+from urllib.parse import unquote
 
 import attrs
 from typed_settings import Secret
@@ -206,6 +207,13 @@ class Settings:
         """Between two looks of a worker at every sale's gate; one that is lost is rebuilt at once.
         Half a second of the few that a rebuild takes.""",
     )
+    reconcile_interval_ms: int = whole(
+        60_000,
+        100,
+        24 * 60 * MINUTE_MS,
+        """Between two comparisons of gate and database by a worker, purchase by purchase. A drift
+        is told when it was seen three times in a row; each look reads all rows of a sale.""",
+    )
     settled_keep_ms: int = whole(
         DAY_MS,
         0,
@@ -295,3 +303,13 @@ class Settings:
         """How long a stop waits for what is in hand. With what is closed after it, it ends within
         25 s, before an orchestrator's usual 30 s are over.""",
     )
+
+
+def secrets_of(settings: Settings) -> list[str]:
+    """Collect what must never be seen in a log: the secrets, and the passwords inside URLs."""
+    values = [getattr(settings, field.name) for field in attrs.fields(Settings)]
+    found = [one.get_secret_value() for one in values if isinstance(one, Secret)]
+    for named in (one for one in values if isinstance(one, Url)):
+        password = named.parts.password
+        found += [password, unquote(password)] if password else []
+    return found

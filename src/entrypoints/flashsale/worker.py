@@ -17,6 +17,7 @@ from flashsale_core.events import Channel
 from flashsale_core.parking import FEED_MAX, Parking
 from flashsale_core.ports import Clock, Delivery, EventBus, Observer, Outbox, Subscription
 from flashsale_core.rebuild import Rebuild
+from flashsale_core.reconciliation import Reconciler
 from flashsale_core.sweeper import SWEEP_MAX, Forgetter, Sweeper
 
 T = TypeVar("T")
@@ -218,6 +219,19 @@ class Rebuilding:
         finally:
             await _cancelled(healing)
             await _cancelled(stop)
+        return self.interval_ms / 1_000
+
+
+@attrs.frozen(kw_only=True)
+class Reconciling:
+    """Compares gate and database now and then."""
+
+    reconciler: Reconciler
+    interval_ms: int
+
+    async def step(self) -> float:
+        """Compare once."""
+        await self.reconciler.compare()
         return self.interval_ms / 1_000
 
 

@@ -9,6 +9,7 @@ from flashsale_core.errors import Unavailable, Why
 from flashsale_core.model import (
     Door,
     Epoch,
+    GateRecord,
     PurchaseId,
     PurchaseState,
     SaleId,
@@ -139,3 +140,38 @@ class GateLivesContract:
         wanted = [(sale.sale_id, sale.epoch), (sale.sale_id, SECOND), (nowhere.sale_id, SECOND)]
         assert await gate.adopt(wanted) == [False] * 3
         assert await gate.adopt([]) == []
+
+    async def test_all_records_are_read_page_by_page(self, gate: StockGate) -> None:
+        """As they stand, each at least once, also while others are added."""
+        sale = await open_sale(gate, units=3_000)
+        await sale.reserve(*(claim(f"r{n}", user=f"u{n}") for n in range(900)))
+        await sale.reserve(claim("sold"), claim("held", quantity=2))
+        await sale.follow(sold=["sold"])
+        seen: dict[PurchaseId, GateRecord] = {}
+        cursor: str | None = ""
+        pages = 0
+        while cursor is not None:
+            page = await gate.records(sale.sale_id, sale.epoch, cursor=cursor, limit=100)
+            assert not isinstance(page, Unavailable)
+            seen.update((one.purchase_id, one) for one in page.records)
+            cursor = page.next_cursor
+            pages += 1
+            await sale.reserve(claim(f"later-{pages}"))
+        assert {f"r{n}" for n in range(900)} | {"sold", "held"} <= set(seen)
+        assert pages > 1
+        sold, held = seen[PurchaseId("sold")], seen[PurchaseId("held")]
+        assert (sold.state, held.state, held.quantity) == (
+            PurchaseState.SOLD,
+            PurchaseState.RESERVED,
+            2,
+        )
+
+    async def test_records_of_an_empty_sale_and_of_an_unarmed_one(self, gate: StockGate) -> None:
+        """Nothing is one thing, not knowing another."""
+        sale = await open_sale(gate)
+        page = await gate.records(sale.sale_id, sale.epoch, cursor="", limit=10)
+        assert not isinstance(page, Unavailable)
+        assert (page.records, page.next_cursor) == ((), None)
+        unarmed = await gate.records(sale.sale_id, SECOND, cursor="", limit=10)
+        assert isinstance(unarmed, Unavailable)
+        assert unarmed.why is Why.NOT_ARMED

@@ -10,7 +10,7 @@ from flashsale import opening
 from flashsale.commands.console import CommandFailed
 from flashsale.entry_points import Group, opener, schemes
 from flashsale.opening import opened_bus, opened_codec, opened_database, opened_gate
-from flashsale.settings import Entrypoint, Settings
+from flashsale.settings import Entrypoint, Settings, secrets_of
 from flashsale.settings_loading import load_settings
 from flashsale_core.operating import BusOperator, DatabaseOperator, GateOperator
 
@@ -34,8 +34,11 @@ async def opened_commands(
     """
     # Here and not above: what the container imports is not needed to say what is installed.
     from flashsale.container import Commands  # noqa: PLC0415 - see above
+    from flashsale.logs import set_up_logging  # noqa: PLC0415 - see above
     from flashsale_memory.clock import SystemClock  # noqa: PLC0415 - see above
 
+    # A command's own answer is what it prints; alarms go to the person, not into a pipe.
+    set_up_logging("warning", secrets=secrets_of(settings))
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(opened_database(settings))
         gate = await stack.enter_async_context(

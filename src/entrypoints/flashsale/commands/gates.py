@@ -16,6 +16,7 @@ from flashsale.commands.configured import (
 from flashsale.commands.console import CommandFailed, Json, say, write_json, write_table
 from flashsale.commands.desk import Shown, gate_json
 from flashsale.commands.ids import SaleIdText
+from flashsale.commands.verifying import gate_settings, verify
 from flashsale.container import Commands
 from flashsale.settings import Settings
 from flashsale_core.arming import expected_books, rebuild_stopped
@@ -33,7 +34,7 @@ COLUMNS = ("sale", "epoch", "available", "sold", "promised", "gate")
 def build() -> App:
     """Make the group of commands."""
     app = App(name="gate", help="Install the gate's functions, look at its books, rebuild them.")
-    for command in (install, show, rebuild):
+    for command in (install, show, verify, rebuild):
         app.command(command)
     return app
 
@@ -55,7 +56,7 @@ async def show(*, json: Json = False) -> int:
 
     Example: `flashsale gate show`
     """
-    async with opened_commands(_settings()) as container:
+    async with opened_commands(gate_settings()) as container:
         sales = container.board().unsettled()
         keys = [(sale.sale_id, sale.epoch) for sale in sales]
         books = await container.gate().books(keys)
@@ -90,7 +91,7 @@ async def rebuild(
 
     Example: `flashsale gate rebuild 1.1`
     """
-    settings = _settings()
+    settings = gate_settings()
     if not dry_run:
         await _refuse_wrong_number_of_workers(settings, stopped=yes_processes_are_stopped)
     goes_on = not (dry_run or yes_processes_are_stopped)
@@ -142,16 +143,6 @@ def _print_expected(found: Sequence[Shown], *, as_json: bool) -> None:
         write_table(("sale", "epoch", *EXPECTED), cells)
     else:
         say(NOTHING_LOST)
-
-
-def _settings() -> Settings:
-    settings = command_settings()
-    if settings.gate_url.is_memory:
-        raise CommandFailed(
-            "FLASHSALE_GATE_URL is memory://: its books live inside `flashsale run`, which loads "
-            "them at its start; look at them with `flashsale sale list`"
-        )
-    return settings
 
 
 async def _refuse_wrong_number_of_workers(settings: Settings, *, stopped: bool) -> None:

@@ -1,15 +1,11 @@
 """`flashsale run`, `serve` and `worker`: the programs that go on until they are stopped."""
 
 from typing import Annotated
-from urllib.parse import unquote
 
-import attrs
 from cyclopts import Parameter
-from typed_settings import Secret
 
 from flashsale.logs import Form, set_up_logging
-from flashsale.setting_kinds import Url
-from flashsale.settings import Entrypoint, Settings
+from flashsale.settings import Entrypoint, secrets_of
 from flashsale.settings_loading import load_settings
 
 Port = Annotated[
@@ -68,16 +64,6 @@ def _begin(entrypoint: Entrypoint, overrides: dict[str, object], logs: Form) -> 
         Entrypoint.WORKER: running.worker,
     }
     return programs[entrypoint](settings)
-
-
-def secrets_of(settings: Settings) -> list[str]:
-    """Collect what must never be seen in a log: the secrets, and the passwords inside URLs."""
-    values = [getattr(settings, field.name) for field in attrs.fields(Settings)]
-    found = [one.get_secret_value() for one in values if isinstance(one, Secret)]
-    for url in (one for one in values if isinstance(one, Url)):
-        password = url.parts.password
-        found += [password, unquote(password)] if password else []
-    return found
 
 
 COMMANDS = (run, serve, worker)
