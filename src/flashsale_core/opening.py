@@ -12,6 +12,8 @@ from typing import Protocol
 
 import attrs
 
+from flashsale_core.handling import HandlingNotes
+from flashsale_core.letters import DeadLetters
 from flashsale_core.ports import (
     Clock,
     Codec,
@@ -97,7 +99,7 @@ class OpenBus(Protocol):
 
 
 class Database(Protocol):
-    """The four ports that one database is."""
+    """The ports that one database is."""
 
     @property
     def orders(self) -> OrderRepository:
@@ -114,6 +116,14 @@ class Database(Protocol):
     @property
     def parked(self) -> ParkedMessages:
         """Messages that are not done."""
+
+    @property
+    def letters(self) -> DeadLetters:
+        """The parked messages, as an operator works with them."""
+
+    @property
+    def notes(self) -> HandlingNotes:
+        """Which messages somebody has in hand."""
 
     async def check(self) -> None:
         """Raise Unavailable unless the database answers and its tables are current."""

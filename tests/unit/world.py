@@ -9,7 +9,9 @@ import attrs
 from flashsale_core.board import SaleBoard
 from flashsale_core.events import Channel, Message, OrderEvent, ParkedMessage, PurchasesAccepted
 from flashsale_core.fulfilment import Fulfilment
+from flashsale_core.handling import Handling
 from flashsale_core.inquiry import Inquiry
+from flashsale_core.letter_desk import LetterDesk
 from flashsale_core.model import (
     Door,
     ItemId,
@@ -108,7 +110,19 @@ class World:
             rules=rules,
         )
         self.parking = Parking(
-            fulfilment=self.fulfilment, parked=database.parked, bus=self.bus, observer=witness
+            fulfilment=self.fulfilment,
+            parked=database.parked,
+            bus=self.bus,
+            observer=witness,
+            handling=Handling(database.notes, "this life"),
+        )
+        self.letters = LetterDesk(
+            board=self.board,
+            gate=gate,
+            orders=database.orders,
+            letters=database.letters,
+            codec=self.codec,
+            observer=witness,
         )
         self.sweeper = Sweeper(
             board=self.board,

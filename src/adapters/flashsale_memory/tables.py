@@ -6,6 +6,7 @@ Between two awaits nobody else runs, so a method that awaits nothing is a transa
 import attrs
 
 from flashsale_core.events import OrderEvent, ParkedMessage
+from flashsale_core.letters import TrailEntry
 from flashsale_core.model import Order, PurchaseId, Sale, SaleId
 from flashsale_core.ports import Clock
 
@@ -26,11 +27,13 @@ class ParkedRow:
 
     message: ParkedMessage
     due_at_ms: int
+    parked_at_ms: int = 0
+    changed_at_ms: int = 0
 
 
 @attrs.define(eq=False)
 class Tables:
-    """All that the four ports share."""
+    """All that the ports share."""
 
     clock: Clock
     sales: dict[SaleId, Sale] = attrs.field(factory=dict)
@@ -38,3 +41,5 @@ class Tables:
     orders: dict[Key, Order] = attrs.field(factory=dict)
     outbox: list[WaitingFact] = attrs.field(factory=list)
     parked: dict[tuple[str, str], ParkedRow] = attrs.field(factory=dict)
+    trail: dict[int, list[TrailEntry]] = attrs.field(factory=dict)
+    notes: dict[str, set[str]] = attrs.field(factory=dict)

@@ -1,4 +1,4 @@
-"""Open a database as the four ports that it is."""
+"""Open a database as the ports that it is."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -7,8 +7,10 @@ from contextlib import asynccontextmanager
 import attrs
 
 from flashsale_core.errors import Unavailable, Why
+from flashsale_sql.dead_letters import SqlDeadLetters
 from flashsale_sql.engines import Waits, opened_engines
 from flashsale_sql.faults import UPGRADE_HINT
+from flashsale_sql.handling_notes import SqlHandlingNotes
 from flashsale_sql.migrate import HEAD, revision_of
 from flashsale_sql.order_repository import SqlOrderRepository
 from flashsale_sql.outbox import SqlOutbox
@@ -28,6 +30,8 @@ class SqlDatabase:
     catalogue: SqlSaleCatalogue
     outbox: SqlOutbox
     parked: SqlParkedMessages
+    letters: SqlDeadLetters
+    notes: SqlHandlingNotes
     _transactions: Transactions
 
     async def check(self) -> None:
@@ -59,5 +63,7 @@ def _assemble(transactions: Transactions) -> SqlDatabase:
         catalogue=SqlSaleCatalogue(transactions),
         outbox=SqlOutbox(transactions),
         parked=SqlParkedMessages(transactions),
+        letters=SqlDeadLetters(transactions),
+        notes=SqlHandlingNotes(transactions),
         transactions=transactions,
     )

@@ -7,6 +7,7 @@ Every provider can be overridden by its name.
 """
 
 import asyncio
+import uuid
 from functools import partial
 from typing import Any
 
@@ -26,7 +27,9 @@ from flashsale_coalesce import CoalescingBus, CoalescingCatalogue, CoalescingGat
 from flashsale_core.board import SaleBoard
 from flashsale_core.events import Channel
 from flashsale_core.fulfilment import Fulfilment
+from flashsale_core.handling import Handling
 from flashsale_core.inquiry import Inquiry
+from flashsale_core.letter_desk import LetterDesk
 from flashsale_core.parking import Parking
 from flashsale_core.ports import Subscription
 from flashsale_core.purchase import PurchaseDesk
@@ -44,6 +47,11 @@ def _http_door(**parts: Any) -> Any:
         needs = f"the HTTP API needs {exc.name}, which is not installed"
         raise AdapterMissing(f"{needs}: pip install 'flashsale[http]'") from exc
     return http_door(**parts)
+
+
+def _new_life() -> str:
+    """Name this run of the process, as no other was or will be."""
+    return uuid.uuid4().hex
 
 
 class Commands(containers.DeclarativeContainer):
@@ -75,6 +83,16 @@ class Commands(containers.DeclarativeContainer):
         gate=gate,
         orders=database.provided.orders,
         parked=database.provided.parked,
+    )
+
+    letter_desk = providers.Singleton(
+        LetterDesk,
+        board=board,
+        gate=gate,
+        orders=database.provided.orders,
+        letters=database.provided.letters,
+        codec=codec,
+        observer=observer,
     )
 
 
@@ -139,6 +157,7 @@ class HttpApi(_Process):
         purchase_desk=purchase_desk,
         sale_desk=Commands.sale_desk,
         inquiry=Commands.inquiry,
+        letter_desk=Commands.letter_desk,
         clock=Commands.clock,
         metrics_text=_Process.metrics_text,
         observer=Commands.observer,
@@ -168,12 +187,16 @@ class Worker(_Process):
         observer=Commands.observer,
         rules=Commands.rules,
     )
+    handling = providers.Singleton(
+        Handling, Commands.database.provided.notes, life=providers.Callable(_new_life)
+    )
     parking = providers.Singleton(
         Parking,
         fulfilment=fulfilment,
         parked=Commands.database.provided.parked,
         bus=Commands.bus,
         observer=Commands.observer,
+        handling=handling,
     )
     sweeper = providers.Singleton(
         Sweeper,
@@ -243,6 +266,7 @@ class Worker(_Process):
         gate=Commands.gate,
         clock=Commands.clock,
         parked=Commands.database.provided.parked,
+        letters=Commands.database.provided.letters,
         outbox=Commands.database.provided.outbox,
         subscriptions=subscriptions,
     )

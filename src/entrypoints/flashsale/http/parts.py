@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import attrs
 
 from flashsale_core.inquiry import Inquiry
+from flashsale_core.letter_desk import LetterDesk
 from flashsale_core.ports import Clock, Observer
 from flashsale_core.purchase import PurchaseDesk
 from flashsale_core.selling import SaleDesk
@@ -55,6 +56,7 @@ class HttpParts:
     purchase_desk: PurchaseDesk
     sale_desk: SaleDesk
     inquiry: Inquiry
+    letter_desk: LetterDesk
     clock: Clock
     readiness: ReadinessProbe
     metrics_text: Callable[[], tuple[bytes, str]]
