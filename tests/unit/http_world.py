@@ -96,6 +96,7 @@ class Shop:
             sale_desk=self.world.selling,
             inquiry=self.world.inquiry,
             letter_desk=self.world.letters,
+            discarder=self.world.discarder,
             clock=self.world.clock,
             readiness=self.readiness,
             metrics_text=lambda: (b"flashsale_up 1\n", "text/plain; version=0.0.4; charset=utf-8"),

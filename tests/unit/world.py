@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import attrs
 
 from flashsale_core.board import SaleBoard
+from flashsale_core.discarding import Discarder
 from flashsale_core.events import Channel, Message, OrderEvent, ParkedMessage, PurchasesAccepted
 from flashsale_core.fulfilment import Fulfilment
 from flashsale_core.handling import Handling
@@ -116,7 +117,8 @@ class World:
             observer=witness,
             handling=Handling(database.notes, "this life"),
         )
-        self.letters = LetterDesk(
+        self.letters = LetterDesk(database.letters)
+        self.discarder = Discarder(
             board=self.board,
             gate=gate,
             orders=database.orders,

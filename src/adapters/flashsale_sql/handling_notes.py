@@ -50,7 +50,7 @@ class SqlHandlingNotes:
         )
 
         async def work(connection: AsyncConnection) -> list[int]:
-            found = {key: count for key, count in await connection.execute(query)}
+            found = {row[0]: row[1] for row in await connection.execute(query)}
             return [found.get(key, 0) for key in keys]
 
         return await self._transactions.read(work)

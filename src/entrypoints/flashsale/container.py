@@ -25,6 +25,7 @@ from flashsale.watching import Samples, Summaries
 from flashsale.worker import FORGET_INTERVAL_MS, Consumer, Feeding, Forgetting, Relay, Sweeping
 from flashsale_coalesce import CoalescingBus, CoalescingCatalogue, CoalescingGate
 from flashsale_core.board import SaleBoard
+from flashsale_core.discarding import Discarder
 from flashsale_core.events import Channel
 from flashsale_core.fulfilment import Fulfilment
 from flashsale_core.handling import Handling
@@ -85,8 +86,9 @@ class Commands(containers.DeclarativeContainer):
         parked=database.provided.parked,
     )
 
-    letter_desk = providers.Singleton(
-        LetterDesk,
+    letter_desk = providers.Singleton(LetterDesk, database.provided.letters)
+    discarder = providers.Singleton(
+        Discarder,
         board=board,
         gate=gate,
         orders=database.provided.orders,
@@ -158,6 +160,7 @@ class HttpApi(_Process):
         sale_desk=Commands.sale_desk,
         inquiry=Commands.inquiry,
         letter_desk=Commands.letter_desk,
+        discarder=Commands.discarder,
         clock=Commands.clock,
         metrics_text=_Process.metrics_text,
         observer=Commands.observer,

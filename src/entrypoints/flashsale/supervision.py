@@ -2,9 +2,9 @@
 
 A loop is a step that is called again and again. A step that raises what `flashsale_core.retry`
 says to wait for is called again after a wait that grows; so is one that raises anything else,
-which is logged with its traceback. A loop that breaks FAILURES_MAX times without a quiet minute in between is beyond
-mending from inside: the process ends non-zero, so that whoever runs it begins a fresh one and a
-person sees it. A loop that ended in silence would look healthy and sell nothing.
+which is logged with its traceback. A loop that breaks FAILURES_MAX times without a quiet minute in
+between is beyond mending from inside: the process ends non-zero, so that whoever runs it begins a
+fresh one and a person sees it. A loop that ended in silence would look healthy and sell nothing.
 """
 
 import asyncio

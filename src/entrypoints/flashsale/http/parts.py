@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 import attrs
 
+from flashsale_core.discarding import Discarder
 from flashsale_core.inquiry import Inquiry
 from flashsale_core.letter_desk import LetterDesk
 from flashsale_core.ports import Clock, Observer
@@ -57,6 +58,7 @@ class HttpParts:
     sale_desk: SaleDesk
     inquiry: Inquiry
     letter_desk: LetterDesk
+    discarder: Discarder
     clock: Clock
     readiness: ReadinessProbe
     metrics_text: Callable[[], tuple[bytes, str]]
