@@ -44,7 +44,7 @@ class DeadLettersContract:
 
     async def test_each_part_of_a_filter_leaves_the_others_out(self, database: Database) -> None:
         """Status, reason, sale, purchase, channel, and whether a unit is held."""
-        outside = Message(channel=Channel.REQUESTS, body=b"x", origin="o:9")
+        outside = Message(channel=Channel.REQUESTS, body=b"x", origin="o:3")
         plain = ParkedMessage(message=outside, status=DEAD, reason="bad-framing")
         ids = await stored(
             database,
@@ -138,7 +138,7 @@ class DeadLettersContract:
     async def test_only_a_dead_letter_is_replayed(
         self, database: Database, status: ParkedStatus
     ) -> None:
-        """What a feeder has, what is done, and what was ended stays as it is, and leaves no entry."""
+        """What a feeder has, what is done, and what was ended stays as it is, without an entry."""
         [letter_id] = await stored(database, parked("o:1", "p1", status=WAITING))
         await database.parked.claim_due(10, HOUR_MS)
         await database.parked.resolve(letter_id, status, retry_in_ms=HOUR_MS)
