@@ -106,9 +106,7 @@ class Filter:
 _ALL = Filter()
 _Count = Annotated[int, Parameter(validator=validators.Number(gte=1, lte=LIST_MAX))]
 _Id = Annotated[int, Parameter(validator=validators.Number(gte=1, lte=2**63 - 1))]
-_Ids = Annotated[
-    tuple[_Id, ...], Parameter(name="ID", negative="", help="Their ids, as `list` shows them.")
-]
+_Ids = Annotated[_Id, Parameter(name="ID", help="Their ids, as `list` shows them.")]
 _All = Annotated[
     bool, Parameter(name="--all", negative="", show_default=False, help="Every one that is DEAD.")
 ]
