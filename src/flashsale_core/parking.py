@@ -88,11 +88,11 @@ class Parking:
                 stuck.append((half, again))
         if len(stuck) == len(halves):
             raise error
-        for half, again in stuck:
+        for half, fault in stuck:
             if len(half) == 1:
-                await self._deliver_apart(half[0], again)
+                await self._deliver_apart(half[0], fault)
             else:
-                await self._narrow_transient(half, again)
+                await self._narrow_transient(half, fault)
 
     async def _fulfil(self, messages: Sequence[Message]) -> None:
         left = await self._fulfilment.process(messages)

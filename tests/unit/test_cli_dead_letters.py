@@ -60,6 +60,7 @@ def run(*words: str) -> int:
 
 def listed(capsys: Captured, *words: str) -> dict[int, str]:
     """List ids and statuses."""
+    capsys.readouterr()
     assert run("list", "--json", "--status", "ANY", *words) == 0
     return {one["id"]: one["status"] for one in json.loads(capsys.readouterr().out)}
 
@@ -224,7 +225,7 @@ def test_the_command_line_writes_what_the_http_api_answers() -> None:
     """So that --url changes nothing that is printed."""
     letter = Letter(parked=_whole(), parked_at_ms=5, changed_at_ms=6)
     trail = [TrailEntry(act=Act.DISCARD, signed=Signed(who="ann", why="w"), at_ms=7)]
-    as_http = [
+    as_http: list[tuple[Any, Any]] = [
         (whole_json(letter, trail), routes._whole(letter, trail)),
         (letter_json(letter), routes._shown(letter)),
     ]

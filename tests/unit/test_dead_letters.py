@@ -308,7 +308,7 @@ async def test_what_killed_its_workers_is_not_decoded_by_whoever_discards_it() -
     async def deadly(_: Sequence[Message]) -> list[Decoded | Corrupt]:
         raise AssertionError("decoded")
 
-    world.codec.decode = deadly  # type: ignore[method-assign]
+    world.codec.decode = deadly  # type: ignore[method-assign,assignment]
     [found] = await world.letters.matching(Wanted(holds_unit=True), 10)
     done = await world.discarder.discard(found.letter_id, ANN)
     assert done.is_changed

@@ -127,7 +127,7 @@ async def test_a_dependency_that_is_away_is_nobodys_death() -> None:
     async def away(_: Sequence[Message]) -> list[Decoded | Corrupt]:
         raise Unavailable(Why.REGISTRY_AWAY)
 
-    world.codec.decode = away  # type: ignore[method-assign]
+    world.codec.decode = away  # type: ignore[method-assign,assignment]
     for life in range(2 * DEATHS_MAX):
         handling = Handling(world.database.notes, f"life {life}")
         world.parking._handling = handling

@@ -106,7 +106,6 @@ def test_a_probe_comes_at_a_random_moment() -> None:
 
 def failing(world: World, error: Exception, *purchases: str) -> list[int]:
     """Let every batch with one of these fail so; answer how large the batches were."""
-    process = world.fulfilment.process
     sizes: list[int] = []
 
     async def picky(
@@ -117,7 +116,6 @@ def failing(world: World, error: Exception, *purchases: str) -> list[int]:
             raise error
         return await Fulfilment.process(world.fulfilment, messages, were_parked=were_parked)
 
-    assert process
     world.fulfilment.process = picky  # type: ignore[method-assign]
     return sizes
 

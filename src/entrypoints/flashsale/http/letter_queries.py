@@ -80,15 +80,15 @@ _HOLDS = Annotated[
 ]
 
 
-def _moment(description: str) -> Any:
-    return Annotated[
-        Annotated[str, Meta(max_length=40)] | UnsetType,
-        _meta("", description, "2026-11-27T18:00:00Z"),
-    ]
-
-
-_SINCE = _moment("Only those set aside at this time or later.")
-_UNTIL = _moment("Only those set aside before this time.")
+_TIME = "2026-11-27T18:00:00Z"
+_SINCE = Annotated[
+    Annotated[str, Meta(max_length=40)] | UnsetType,
+    _meta("", "Only those set aside at this time or later.", _TIME),
+]
+_UNTIL = Annotated[
+    Annotated[str, Meta(max_length=40)] | UnsetType,
+    _meta("", "Only those set aside before this time.", _TIME),
+]
 _LIMIT = Annotated[
     Annotated[int, Meta(ge=1, le=LETTERS_MAX)] | UnsetType,
     _meta(f"must be an integer from 1 to {LETTERS_MAX}", "How many at most.", 50),
