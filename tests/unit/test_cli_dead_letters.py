@@ -85,7 +85,7 @@ def test_letters_are_replayed_by_id_once_and_the_trail_names_the_systems_user(
 
 def test_letters_are_replayed_by_filter_and_a_dry_run_changes_nothing(capsys: Captured) -> None:
     """Only what the filter names."""
-    with_letters(dead(1), dead(2, "unknown-schema"), dead(3))
+    with_letters(dead(1), dead(2, "unknown-schema-id"), dead(3))
     assert run("replay", "--reason", "bad-framing", "--dry-run") == 0
     assert capsys.readouterr().out == "2 would be sent on again\n"
     assert set(listed(capsys).values()) == {"DEAD"}

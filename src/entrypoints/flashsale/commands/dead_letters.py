@@ -5,11 +5,10 @@ import time
 from base64 import b64decode
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 from typing import Annotated
 
 import attrs
-from cyclopts import App, Parameter, validators
+from cyclopts import App, Parameter
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from flashsale.cli import EXIT_FAILED
@@ -24,103 +23,24 @@ from flashsale.commands.console import (
     write_table,
 )
 from flashsale.commands.desk import Shown
-from flashsale.commands.ids import Identifier, SaleIdText
+from flashsale.commands.letter_words import (
+    ANYTHING,
+    RATE_DEFAULT,
+    Count,
+    DryRun,
+    Everything,
+    Filter,
+    LetterId,
+    LetterIds,
+    Rate,
+    Reasoned,
+)
 from flashsale.commands.letters import DISCARD, REPLAY, Letters, Refused, opened_letters
-from flashsale.commands.moments import Moment
 from flashsale.commands.sales import Url
-from flashsale_core.events import Channel, ParkedStatus
-from flashsale_core.letters import Wanted
-from flashsale_core.model import PurchaseId, SaleId
 
-LIST_MAX = 500
-"""In one go: a table that nobody reads to its end, and a second of the database's time at most."""
 PAGE = 100
-RATE_DEFAULT = 50
-"""Letters a second: a worker replays some hundreds beside its own work, and buyers come first."""
-RATE_MAX = 1_000
-TEXT_MAX = 200
+"""Letters of a filter that are looked up in one go."""
 COLUMNS = ("id", "status", "reason", "detail", "sale", "purchase", "unit", "origin", "parked")
-
-
-class Status(StrEnum):
-    """A status, or any."""
-
-    WAITING = "WAITING"
-    RETRYING = "RETRYING"
-    DEAD = "DEAD"
-    REPLAYED = "REPLAYED"
-    DISCARDED = "DISCARDED"
-    ANY = "ANY"
-
-
-class Way(StrEnum):
-    """Where a message came from."""
-
-    REQUESTS = "requests"
-    ACCEPTED = "accepted"
-
-
-def _short(_: object, text: str | None) -> None:
-    if text is not None and not 0 < len(text) <= TEXT_MAX:
-        raise ValueError(f"must be 1 to {TEXT_MAX} characters")
-
-
-@Parameter(name="*")
-@attrs.frozen(kw_only=True)
-class Filter:
-    """Which messages are meant."""
-
-    status: Annotated[Status | None, Parameter(help="Only of this status; DEAD by itself.")] = None
-    reason: Annotated[
-        str | None, Parameter(help="Only set aside for this reason.", validator=_short)
-    ] = None
-    sale: Annotated[SaleIdText | None, Parameter(help="Only this sale's.")] = None
-    purchase: Annotated[Identifier | None, Parameter(help="Only this purchase's.")] = None
-    channel: Annotated[Way | None, Parameter(help="Only those that came by this way.")] = None
-    holding: Annotated[
-        bool, Parameter(negative="", show_default=False, help="Only those that hold a unit.")
-    ] = False
-    since: Annotated[Moment | None, Parameter(help="Only set aside then or later.")] = None
-    until: Annotated[Moment | None, Parameter(help="Only set aside before then.")] = None
-
-    @property
-    def is_given(self) -> bool:
-        """Say whether anything was asked for."""
-        return self != Filter()
-
-    def wanted(self) -> Wanted:
-        """Write it as the core reads it."""
-        status = self.status or Status.DEAD
-        return Wanted(
-            statuses=() if status is Status.ANY else (ParkedStatus(status.value),),
-            reason=self.reason,
-            sale_id=None if self.sale is None else SaleId(self.sale),
-            purchase_id=None if self.purchase is None else PurchaseId(self.purchase),
-            channel=None if self.channel is None else Channel(self.channel.value),
-            holds_unit=True if self.holding else None,
-            since_ms=self.since,
-            until_ms=self.until,
-        )
-
-
-_ALL = Filter()
-_Count = Annotated[int, Parameter(validator=validators.Number(gte=1, lte=LIST_MAX))]
-_Id = Annotated[int, Parameter(validator=validators.Number(gte=1, lte=2**63 - 1))]
-_Ids = Annotated[_Id, Parameter(name="ID", help="Their ids, as `list` shows them.")]
-_All = Annotated[
-    bool, Parameter(name="--all", negative="", show_default=False, help="Every one that is DEAD.")
-]
-_Why = Annotated[str | None, Parameter(help="Why, for the trail.", validator=_short)]
-_Dry = Annotated[
-    bool,
-    Parameter(
-        name="--dry-run", negative="", show_default=False, help="Say what would be; change nothing."
-    ),
-]
-_Rate = Annotated[
-    float,
-    Parameter(validator=validators.Number(gt=0, lte=RATE_MAX), help="How many a second at most."),
-]
 
 
 def build() -> App:
@@ -135,10 +55,10 @@ def build() -> App:
 
 async def list_(
     *,
-    wanted: Filter = _ALL,
-    limit: Annotated[_Count, Parameter(help="How many at most.")] = 50,
+    wanted: Filter = ANYTHING,
+    limit: Annotated[Count, Parameter(help="How many at most.")] = 50,
     before: Annotated[
-        _Id | None, Parameter(help="Only those with a smaller id: the next page.")
+        LetterId | None, Parameter(help="Only those with a smaller id: the next page.")
     ] = None,
     json: Json = False,
     url: Url = None,
@@ -161,7 +81,7 @@ async def list_(
 
 
 async def show(
-    letter: Annotated[_Id, Parameter(name="ID", help="Its id, as `list` shows it.")],
+    letter: Annotated[LetterId, Parameter(name="ID", help="Its id, as `list` shows it.")],
     /,
     *,
     json: Json = False,
@@ -188,12 +108,12 @@ async def show(
 
 
 async def replay(
-    *ids: _Ids,
-    wanted: Filter = _ALL,
-    all_: _All = False,
-    why: _Why = None,
-    dry_run: _Dry = False,
-    rate: _Rate = RATE_DEFAULT,
+    *ids: LetterIds,
+    wanted: Filter = ANYTHING,
+    all_: Everything = False,
+    why: Reasoned = None,
+    dry_run: DryRun = False,
+    rate: Rate = RATE_DEFAULT,
     json: Json = False,
     url: Url = None,
 ) -> int:
@@ -201,19 +121,19 @@ async def replay(
 
     Each ends REPLAYED, or DEAD again with its new reason. Safe to repeat.
 
-    Example: `flashsale dead-letters replay --reason unknown-schema --why "schema 7 is registered"`
+    Example: `flashsale dead-letters replay --reason unknown-schema-id --why "registered now"`
     """
     asked = _Asked(REPLAY, ids, wanted, all_, why or "", dry_run, rate, json)
     return await _act(asked, url)
 
 
 async def discard(
-    *ids: _Ids,
-    wanted: Filter = _ALL,
-    all_: _All = False,
-    why: _Why = None,
-    dry_run: _Dry = False,
-    rate: _Rate = RATE_DEFAULT,
+    *ids: LetterIds,
+    wanted: Filter = ANYTHING,
+    all_: Everything = False,
+    why: Reasoned = None,
+    dry_run: DryRun = False,
+    rate: Rate = RATE_DEFAULT,
     json: Json = False,
     url: Url = None,
 ) -> int:
