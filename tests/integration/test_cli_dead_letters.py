@@ -7,6 +7,7 @@ import json
 import os
 import threading
 from collections.abc import Iterator
+from typing import Self
 
 import pytest
 
@@ -50,7 +51,7 @@ class Desk:
         await server.stop()
         self.ends = {"p1": await status(world, "p1"), "available": (await world.books()).available}
 
-    def __enter__(self) -> Desk:
+    def __enter__(self) -> Self:
         """Serve."""
         self._thread = threading.Thread(target=self.run)
         self._thread.start()

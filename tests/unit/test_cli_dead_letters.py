@@ -109,10 +109,10 @@ def test_more_than_a_page_is_worked_off(capsys: Captured, monkeypatch: pytest.Mo
 
 def test_a_rate_is_kept(capsys: Captured) -> None:
     """Buyers come first: no more letters a second than was asked."""
-    with_letters(*(dead(at) for at in range(6)))
+    with_letters(*(dead(at) for at in range(4)))
     began = time.monotonic()
-    assert run("replay", "--all", "--rate", "20") == 0
-    assert time.monotonic() - began >= 5 / 20
+    assert run("replay", "--all", "--rate", "2", "--dry-run") == 0
+    assert time.monotonic() - began >= 3 / 2
 
 
 def test_progress_is_for_a_person_alone(capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import attrs
 import pytest
 
+from flashsale_core import batch
 from flashsale_core.errors import Conflict, Corrupt, Unavailable, Why
 from flashsale_core.events import (
     Channel,
@@ -17,7 +18,7 @@ from flashsale_core.events import (
 )
 from flashsale_core.handling import quarantined
 from flashsale_core.letters import Act, Letter, Signed, Wanted
-from flashsale_core.model import Epoch, PurchaseState, SaleId, SaleState
+from flashsale_core.model import Epoch, PurchaseState, SaleId, SaleState, UserId
 from flashsale_core.outcomes import Accepted
 from flashsale_core.ports import Alarm, Decoded, GateBooks
 from flashsale_core.retry import UNKNOWN_ATTEMPTS_MAX
@@ -83,15 +84,19 @@ async def test_a_replayed_promise_is_an_order_once_however_often_it_is_replayed(
     assert [entry.signed.who for entry in (await world.letters.show(letter_id))[1]] == ["ann"]
 
 
-async def test_what_fails_again_is_dead_again_with_its_new_reason() -> None:
+@pytest.mark.parametrize("is_raised", [True, False])
+async def test_what_fails_again_is_dead_again_with_its_new_reason(is_raised: bool) -> None:
     """And is copied and told of again; its unit stays held."""
     world = World()
     await world.sell()
     letter_id = await parked_promise(world)
+    letter = await letter_of(world, letter_id)
     process = world.fulfilment.process
 
     async def unstorable(*_: object, **__: object) -> list[list[ParkedMessage]]:
-        raise Corrupt("unstorable", "a NUL")
+        if is_raised:
+            raise Corrupt("unstorable", "a NUL")
+        return [[batch.dead(letter.parked.message, Corrupt("unstorable", "a NUL"))]]
 
     world.fulfilment.process = unstorable  # type: ignore[method-assign]
     world.witness.alarms.clear()
@@ -226,6 +231,20 @@ async def test_an_id_that_is_somebody_elses_ends_nobodys_purchase() -> None:
     assert await status(world, "p1") == ("CONFIRMED", None)
 
 
+async def test_a_promise_under_somebody_elses_id_ends_nobodys_promise() -> None:
+    """Two of them on the engine's own channel raised the alarm; the first is on its way yet."""
+    world = World()
+    await world.sell()
+    assert await reserved(world) is PurchaseState.RESERVED
+    fact = promise(sale_of(world), "p1")
+    eves = attrs.evolve(fact, purchases=(attrs.evolve(fact.purchases[0], user_id=UserId("eve")),))
+    await world.parking.deliver([world.message(eves)])
+    [letter] = await world.letters.matching(Wanted(reason="key-reused"), 10)
+    await world.discarder.discard(letter.letter_id, ANN)
+    assert await world.order("p1") is None
+    assert (await world.books()).reserved == 1
+
+
 async def test_an_outside_request_that_took_a_unit_gives_it_back() -> None:
     """It failed between gate and database: its O would be held for ever."""
     world = World()
@@ -305,12 +324,16 @@ async def test_what_killed_its_workers_is_not_decoded_by_whoever_discards_it() -
     poison = world.message(promise(sale_of(world), "p1"))
     await world.database.parked.park([quarantined(poison)])
 
-    async def deadly(_: Sequence[Message]) -> list[Decoded | Corrupt]:
-        raise AssertionError("decoded")
+    decoded: list[Message] = []
+
+    async def deadly(messages: Sequence[Message]) -> list[Decoded | Corrupt]:
+        decoded.extend(messages)
+        raise RuntimeError
 
     world.codec.decode = deadly  # type: ignore[method-assign,assignment]
     [found] = await world.letters.matching(Wanted(holds_unit=True), 10)
     done = await world.discarder.discard(found.letter_id, ANN)
+    assert decoded == []
     assert done.is_changed
     assert "publishes it again" in done.detail
 
