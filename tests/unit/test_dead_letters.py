@@ -330,7 +330,7 @@ async def test_what_killed_its_workers_is_not_decoded_by_whoever_discards_it() -
         decoded.extend(messages)
         raise RuntimeError
 
-    world.codec.decode = deadly  # type: ignore[method-assign,assignment]
+    world.codec.decode = deadly  # type: ignore[method-assign]
     [found] = await world.letters.matching(Wanted(holds_unit=True), 10)
     done = await world.discarder.discard(found.letter_id, ANN)
     assert decoded == []
