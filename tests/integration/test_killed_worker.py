@@ -52,7 +52,8 @@ AvroCodec.decode = deadly
 def admit(request, terms):
     return None
 '''
-QUIET_S = 90
+QUIET_S = 200
+"""Kafka waits for a dead member for 10 s, three times, on a machine that others use too."""
 BUYERS = 12
 
 
@@ -130,7 +131,7 @@ async def quarantined(ours: Engine) -> dict[str, object]:
 
 
 @pytest.mark.alone
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(400)
 async def test_a_request_that_kills_its_worker_is_dead_after_the_third_death(
     stack: Engine, tmp_path: Path
 ) -> None:
@@ -151,7 +152,7 @@ async def test_a_request_that_kills_its_worker_is_dead_after_the_third_death(
 
 
 @pytest.mark.alone
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(400)
 async def test_a_promise_that_kills_its_worker_raises_the_alarm_and_its_neighbours_are_orders(
     stack: Engine, tmp_path: Path
 ) -> None:
@@ -185,7 +186,7 @@ async def test_a_promise_that_kills_its_worker_raises_the_alarm_and_its_neighbou
 
 
 @pytest.mark.alone
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(400)
 async def test_a_killer_among_a_crowd_in_full_flow_ends_nobodys_sale(
     stack: Engine, tmp_path: Path
 ) -> None:
