@@ -12,6 +12,7 @@ from flashsale_core.events import (
 )
 from flashsale_core.model import Door, Epoch, ItemId, PurchaseRequest, Sale, SaleId
 from flashsale_core.ports import Codec, Decision
+from flashsale_core.retry import treatment_of
 
 NO_EPOCH = Epoch(0)
 """Of a message that names none: the outside door's."""
@@ -139,12 +140,14 @@ def _rewritten(codec: Codec, message: Message, fact: PurchasesAccepted) -> Messa
     return attrs.evolve(message, body=encoded.body, content_type=encoded.content_type)
 
 
-def failed(message: Message, unknown: Exception) -> ParkedMessage:
-    """Set aside what failed for a reason that nobody foresaw."""
+def failed(message: Message, error: Exception) -> ParkedMessage:
+    """Set aside what failed by itself, as its fault says."""
+    status = treatment_of(error).parks or ParkedStatus.RETRYING
+    known = error if isinstance(error, Corrupt) else None
     return ParkedMessage(
         message=message,
-        status=ParkedStatus.RETRYING,
-        reason=type(unknown).__name__,
-        detail=str(unknown)[:500],
-        attempts=1,
+        status=status,
+        reason=known.code if known is not None else type(error).__name__,
+        detail=(known.detail if known is not None else str(error))[:500],
+        attempts=1 if treatment_of(error).counts else 0,
     )

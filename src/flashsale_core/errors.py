@@ -2,6 +2,7 @@
 
 FlashsaleError
 ├── Unavailable       try later; says whether the attempt may have taken effect
+│   └── Transient     another transaction was in the way; nothing was written
 ├── Corrupt           never will work: the bytes or the content are wrong
 │   └── Invalid       a well-formed message whose content breaks a rule, field by field
 ├── StaleEpoch        the sale's gate began another life meanwhile; begin the batch again
@@ -55,6 +56,10 @@ class Unavailable(FlashsaleError):
         self.detail = detail
         self.retry_after_ms = retry_after_ms
         self.may_have_happened = may_have_happened
+
+
+class Transient(Unavailable):
+    """A deadlock, a serialization failure or a lock that took too long; nothing was written."""
 
 
 class Corrupt(FlashsaleError):

@@ -22,7 +22,7 @@ from flashsale_core.batch import (
     waiting,
 )
 from flashsale_core.board import SaleBoard
-from flashsale_core.errors import Corrupt, StaleEpoch, Unavailable, Why
+from flashsale_core.errors import Corrupt, StaleEpoch, Unavailable
 from flashsale_core.events import (
     KEY_REUSED,
     Barrier,
@@ -67,6 +67,7 @@ from flashsale_core.ports import (
     Standing,
     StockGate,
 )
+from flashsale_core.retry import Fault, fault_of
 from flashsale_core.validation import PurchaseRule, verdict
 from flashsale_core.without_gate import WithoutGate
 
@@ -239,7 +240,7 @@ class Fulfilment:
         for ((sale_id, _), group), reply in zip(groups.items(), replies, strict=True):
             sale = work.sales[sale_id]
             if isinstance(reply, Unavailable):
-                if reply.why is Why.GATE_AWAY:
+                if fault_of(reply) is not Fault.SALE:
                     # Nothing is wrong with the sale: the same messages come again.
                     raise reply
                 await self._without_gate.decide(work, sale, messages, group, reply)

@@ -94,6 +94,8 @@ class Reason(StrEnum):
     CLOSED = "CLOSED"
     UNKNOWN_ITEM = "UNKNOWN_ITEM"
     GATE_DRIFT = "GATE_DRIFT"
+    DISCARDED = "DISCARDED"
+    """A named operator ended it."""
 
 
 def _fail(attribute: "attrs.Attribute[Any]", problem: str) -> Invalid:

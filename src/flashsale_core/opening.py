@@ -12,6 +12,8 @@ from typing import Protocol
 
 import attrs
 
+from flashsale_core.handling import HandlingNotes
+from flashsale_core.letters import DeadLetters
 from flashsale_core.ports import (
     Clock,
     Codec,
@@ -119,6 +121,14 @@ class Database(Protocol):
     @property
     def rebuilds(self) -> Rebuilds:
         """What rebuilds agree on."""
+
+    @property
+    def letters(self) -> DeadLetters:
+        """The parked messages, as an operator works with them."""
+
+    @property
+    def notes(self) -> HandlingNotes:
+        """Which messages somebody has in hand."""
 
     async def check(self) -> None:
         """Raise Unavailable unless the database answers and its tables are current."""

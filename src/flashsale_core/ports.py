@@ -283,6 +283,8 @@ class Delivery:
     channel: Channel
     partition: int
     messages: tuple[Message, ...]
+    is_suspect: bool = attrs.field(default=False, eq=False)
+    """May have been in hand when a worker died: handed out before, or the first since joining."""
     token: object = attrs.field(repr=False, eq=False)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from flashsale_core.opening import Database
+from flashsale_core.testing.dead_letters import DeadLettersContract, HandlingNotesContract
 from flashsale_core.testing.order_repository import OrderRepositoryContract
 from flashsale_core.testing.outbox import OutboxContract
 from flashsale_core.testing.parked_messages import ParkedMessagesContract
@@ -88,3 +89,19 @@ class TestRebuildsInPostgresql(InPostgresql, RebuildsContract):
 
 class TestRebuildsInSqlite(InSqlite, RebuildsContract):
     """The contract, on a file."""
+
+
+class TestDeadLettersInPostgresql(InPostgresql, DeadLettersContract):
+    """The contract, on a real server."""
+
+
+class TestDeadLettersInSqlite(InSqlite, DeadLettersContract):
+    """The contract, in a file."""
+
+
+class TestHandlingNotesInPostgresql(InPostgresql, HandlingNotesContract):
+    """The contract, on a real server."""
+
+
+class TestHandlingNotesInSqlite(InSqlite, HandlingNotesContract):
+    """The contract, in a file."""

@@ -20,7 +20,7 @@ from asyncpg import exceptions as driver_errors
 from sqlalchemy import exc, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from flashsale_core.errors import Corrupt, Unavailable, Why
+from flashsale_core.errors import Corrupt, Transient, Unavailable, Why
 from flashsale_core.model import ItemId, PurchaseId, Sale, SaleTerms, UserId
 from flashsale_core.testing.order_repository import decision, epochs_of, told_events
 from flashsale_sql import SqlDatabase, open_database
@@ -29,7 +29,6 @@ from flashsale_sql.faults import (
     SQLITE_CODES,
     SQLSTATE_CLASSES,
     Fault,
-    Transient,
     fault_of,
     translated,
 )

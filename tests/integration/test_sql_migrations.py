@@ -218,7 +218,7 @@ async def test_times_are_times_to_whoever_reads_the_tables(postgresql: str) -> N
         "WHERE table_schema = 'public' AND (column_name LIKE '%\\_at' OR column_name LIKE "
         "'%\\_since' OR column_name LIKE '%\\_until')",
     )
-    assert len(kinds) == 14
+    assert len(kinds) == 16
     assert {row[1] for row in kinds} == {"timestamp with time zone"}
     async with open_database(postgresql) as database:
         sale = await database.catalogue.create(ItemId("shoe"), SaleTerms(units=1))

@@ -95,6 +95,8 @@ class Shop:
             purchase_desk=self.world.desk,
             sale_desk=self.world.selling,
             inquiry=self.world.inquiry,
+            letter_desk=self.world.letters,
+            discarder=self.world.discarder,
             clock=self.world.clock,
             readiness=self.readiness,
             metrics_text=lambda: (b"flashsale_up 1\n", "text/plain; version=0.0.4; charset=utf-8"),

@@ -21,6 +21,12 @@ TABLE = {
     "/sales/{saleId}/resume": {200, 400, 401, 404, 405, 409, 422, 500, 503},
     "/sales/{saleId}/close": {200, 400, 401, 404, 405, 409, 422, 500, 503},
     "/sales/{saleId}/settle": {200, 400, 401, 404, 405, 409, 422, 500, 503},
+    "/dead-letters": {200, 400, 401, 405, 422, 500, 503},
+    "/dead-letters/{letterId}": {200, 400, 401, 404, 405, 422, 500, 503},
+    "/dead-letters/{letterId}/replay": {200, 400, 401, 404, 405, 409, 422, 500, 503},
+    "/dead-letters/{letterId}/discard": {200, 400, 401, 404, 405, 409, 422, 500, 503},
+    "/dead-letters/replay": {200, 400, 401, 405, 422, 500, 503},
+    "/dead-letters/discard": {200, 400, 401, 405, 422, 500, 503},
     "/healthz": {200, 400, 405, 500},
     "/readyz": {200, 400, 405, 500, 503},
     "/metrics": {200, 400, 405, 500},
@@ -133,7 +139,7 @@ async def test_every_route_says_who_may_ask(shop: Shop) -> None:
     """The admin's routes name the token, the others none."""
     found = await document(shop)
     for path in found["paths"]:
-        needs_token = path.startswith("/sales") or path == "/purchase/init"
+        needs_token = path.startswith(("/sales", "/dead-letters")) or path == "/purchase/init"
         assert bool(operation(found, path).get("security")) == needs_token, path
     assert found["components"]["securitySchemes"]["adminToken"]["scheme"] == "bearer"
 

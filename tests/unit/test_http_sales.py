@@ -226,6 +226,12 @@ ADMIN = [
     ("POST", "/sales/1.1/resume"),
     ("POST", "/sales/1.1/close"),
     ("POST", "/sales/1.1/settle"),
+    ("GET", "/dead-letters"),
+    ("GET", "/dead-letters/7"),
+    ("POST", "/dead-letters/7/replay"),
+    ("POST", "/dead-letters/7/discard"),
+    ("POST", "/dead-letters/replay"),
+    ("POST", "/dead-letters/discard"),
 ]
 
 
@@ -264,7 +270,11 @@ async def test_no_admin_route_is_missing_above() -> None:
         if operation.get("security")
     }
     tried = {
-        (method, target.partition("?")[0].replace("1.1", "{saleId}")) for method, target in ADMIN
+        (
+            method,
+            target.partition("?")[0].replace("1.1", "{saleId}").replace("/7", "/{letterId}"),
+        )
+        for method, target in ADMIN
     }
     assert marked == tried
 

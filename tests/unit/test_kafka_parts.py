@@ -147,6 +147,30 @@ def test_the_watermark_is_what_is_done_without_a_gap(lanes: Lanes) -> None:
     assert lanes.uncommitted() == {}
 
 
+def test_until_a_commit_every_delivery_may_have_killed_whoever_had_the_partition(
+    lanes: Lanes,
+) -> None:
+    """It died after the last commit, so what it had in hand begins there."""
+    first = lanes.next_delivery()
+    assert first is not None
+    assert first.is_suspect
+    lanes.end(first, is_done=True)
+    second = [delivery for _ in range(2) if (delivery := lanes.next_delivery()) is not None]
+    assert [one.is_suspect for one in second] == [True, True]
+    for one in second:
+        lanes.end(one, is_done=True)
+    lanes.committed({FIRST: 2, SECOND: 2})
+    lanes.add({FIRST: [record(n) for n in range(3, 6)]})
+    later = lanes.next_delivery()
+    assert later is not None
+    assert not later.is_suspect
+    lanes.own([FIRST])
+    lanes.add({FIRST: [record(2)]})
+    again = lanes.next_delivery()
+    assert again is not None
+    assert again.is_suspect
+
+
 def test_what_was_lost_ends_without_effect_even_when_it_came_back(lanes: Lanes) -> None:
     """A partition that left and returned begins anew from what the group has committed."""
     delivery = lanes.next_delivery()

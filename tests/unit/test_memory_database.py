@@ -3,6 +3,7 @@
 import pytest
 
 from flashsale_core.opening import Database
+from flashsale_core.testing.dead_letters import DeadLettersContract, HandlingNotesContract
 from flashsale_core.testing.order_repository import OrderRepositoryContract
 from flashsale_core.testing.outbox import OutboxContract
 from flashsale_core.testing.parked_messages import ParkedMessagesContract
@@ -35,6 +36,14 @@ class TestMemoryParkedMessages(ParkedMessagesContract):
 
 
 class TestMemoryRebuilds(RebuildsContract):
+    """The contract, in one process."""
+
+
+class TestMemoryDeadLetters(DeadLettersContract):
+    """The contract, in one process."""
+
+
+class TestMemoryHandlingNotes(HandlingNotesContract):
     """The contract, in one process."""
 
 

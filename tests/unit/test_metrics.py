@@ -5,6 +5,7 @@ from math import isnan
 from pathlib import Path
 from typing import cast
 
+import attrs
 import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
@@ -376,6 +377,7 @@ async def test_parked_messages_and_the_outbox_are_counted_in_the_database(
         gate=MemoryStockGate(clock),
         clock=clock,
         parked=database.parked,
+        letters=database.letters,
         outbox=database.outbox,
     ).sample()
     assert value(metrics, "flashsale_parked_messages", status="DEAD") == 1
@@ -383,6 +385,29 @@ async def test_parked_messages_and_the_outbox_are_counted_in_the_database(
     assert value(metrics, "flashsale_outbox_backlog_events") == 1
     assert value(metrics, "flashsale_dependency_up", name="database") == 1
     assert value(metrics, "flashsale_sampled_timestamp_seconds", source="database") == 1_000
+
+
+async def test_a_dead_letter_that_holds_a_unit_is_shown_for_as_long_as_it_lies_there(
+    metrics: Metrics, board: SaleBoard, clock: TurnedClock
+) -> None:
+    """A counter rises once, at night; this one stays up until somebody acted."""
+    database, name = MemoryDatabase(clock), "flashsale_dead_letters_holding_unit_messages"
+    sampler = Sampler(
+        metrics,
+        board=board,
+        gate=MemoryStockGate(clock),
+        clock=clock,
+        letters=database.letters,
+        outbox=database.outbox,
+    )
+    letter = parked(ParkedStatus.DEAD, "RuntimeError")
+    await database.parked.park([attrs.evolve(letter, holds_unit=True)])
+    for _ in range(2):
+        await sampler.sample()
+        assert value(metrics, name) == 1
+    await database.letters.discard(1)
+    await sampler.sample()
+    assert value(metrics, name) == 0
 
 
 async def test_a_database_that_is_silent_leaves_the_gates_numbers_fresh(

@@ -9,8 +9,8 @@ from flashsale_core.errors import Corrupt, Unavailable, Why
 from flashsale_core.events import Message, ParkedMessage, ParkedStatus
 from flashsale_core.model import Epoch, SaleId, SaleState
 from flashsale_core.outcomes import Accepted
-from flashsale_core.parking import WAITING_RETRY_MS
 from flashsale_core.ports import Alarm, Decision, Decoded, Standing
+from flashsale_core.retry import WAITING_RETRY_MS
 from tests.unit.test_fulfilment import promise, sale_of, status
 from tests.unit.world import World, request
 

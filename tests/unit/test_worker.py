@@ -15,6 +15,7 @@ from flashsale_core.board import SaleBoard
 from flashsale_core.errors import StaleEpoch, Unavailable, Why
 from flashsale_core.events import Channel, ParkedStatus
 from flashsale_core.fulfilment import Fulfilment
+from flashsale_core.handling import Handling
 from flashsale_core.model import Epoch, Order, PurchaseId, Sale, SaleId
 from flashsale_core.outcomes import Accepted
 from flashsale_core.parking import Parking
@@ -88,6 +89,7 @@ class Works:
             rebuilds=world.database.rebuilds,
             bus=world.bus,
             observer=world.witness,
+            handling=Handling(world.database.notes, "this life"),
         )
         self.consumer = Consumer(
             Channel.ACCEPTED,

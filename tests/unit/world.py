@@ -7,10 +7,13 @@ from contextlib import asynccontextmanager
 import attrs
 
 from flashsale_core.board import SaleBoard
+from flashsale_core.discarding import Discarder
 from flashsale_core.errors import StaleEpoch
 from flashsale_core.events import Channel, Message, OrderEvent, ParkedMessage, PurchasesAccepted
 from flashsale_core.fulfilment import Fulfilment
+from flashsale_core.handling import Handling
 from flashsale_core.inquiry import Inquiry
+from flashsale_core.letter_desk import LetterDesk
 from flashsale_core.model import (
     Door,
     ItemId,
@@ -114,6 +117,16 @@ class World:
             parked=database.parked,
             rebuilds=database.rebuilds,
             bus=self.bus,
+            observer=witness,
+            handling=Handling(database.notes, "this life"),
+        )
+        self.letters = LetterDesk(database.letters)
+        self.discarder = Discarder(
+            board=self.board,
+            gate=gate,
+            orders=database.orders,
+            letters=database.letters,
+            codec=self.codec,
             observer=witness,
         )
         self.sweeper = Sweeper(

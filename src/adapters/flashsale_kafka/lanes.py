@@ -20,6 +20,8 @@ class Lane:
     done_to: int | None = None
     """The first offset that is not done; all before it is."""
     committed_to: int | None = None
+    """None until something was committed since the partition became ours: what comes until then
+    may have been in the hand of whoever had it before."""
 
 
 class Lanes:
@@ -96,6 +98,7 @@ class Lanes:
             channel=self._channel,
             partition=partition.partition,
             messages=tuple(self._convert(record, self._channel) for record in lane.held_records),
+            is_suspect=lane.committed_to is None,
             token=partition,
         )
         if len(lane.waiting) < self._messages_max:

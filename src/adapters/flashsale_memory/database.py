@@ -2,6 +2,8 @@
 
 from flashsale_core.opening import Database
 from flashsale_core.ports import Clock
+from flashsale_memory.dead_letters import MemoryDeadLetters
+from flashsale_memory.handling_notes import MemoryHandlingNotes
 from flashsale_memory.order_repository import MemoryOrderRepository
 from flashsale_memory.outbox import MemoryOutbox
 from flashsale_memory.parked_messages import MemoryParkedMessages
@@ -21,6 +23,8 @@ class MemoryDatabase:
         self.outbox = MemoryOutbox(tables)
         self.parked = MemoryParkedMessages(tables)
         self.rebuilds = MemoryRebuilds(tables)
+        self.letters = MemoryDeadLetters(tables)
+        self.notes = MemoryHandlingNotes(tables)
 
     async def check(self) -> None:
         """Find nothing wrong: there is nothing that could be away."""

@@ -29,7 +29,8 @@ class MemoryParkedMessages:
             key = (message.message.origin, message.purchase_id or "")
             news.append(key not in parked)
             numbered = attrs.evolve(message, parked_id=len(parked) + 1)
-            parked.setdefault(key, ParkedRow(numbered, self._tables.clock.now_ms()))
+            now_ms = self._tables.clock.now_ms()
+            parked.setdefault(key, ParkedRow(numbered, now_ms, now_ms, now_ms))
         return news
 
     async def claim_due(self, limit: int, lease_ms: int) -> list[ParkedMessage]:
@@ -54,7 +55,8 @@ class MemoryParkedMessages:
                     reason=reason or one.message.reason,
                     attempts=attempts,
                 )
-                one.due_at_ms = self._tables.clock.now_ms() + retry_in_ms
+                one.changed_at_ms = self._tables.clock.now_ms()
+                one.due_at_ms = one.changed_at_ms + retry_in_ms
 
     async def counts(self) -> Mapping[ParkedStatus, int]:
         """Count by status."""

@@ -6,6 +6,7 @@ Between two awaits nobody else runs, so a method that awaits nothing is a transa
 import attrs
 
 from flashsale_core.events import OrderEvent, ParkedMessage
+from flashsale_core.letters import TrailEntry
 from flashsale_core.model import Order, PurchaseId, Sale, SaleId
 from flashsale_core.ports import Clock
 
@@ -26,6 +27,8 @@ class ParkedRow:
 
     message: ParkedMessage
     due_at_ms: int
+    parked_at_ms: int = 0
+    changed_at_ms: int = 0
 
 
 @attrs.define(eq=False)
@@ -39,3 +42,5 @@ class Tables:
     outbox: list[WaitingFact] = attrs.field(factory=list)
     parked: dict[tuple[str, str], ParkedRow] = attrs.field(factory=dict)
     barriers: set[tuple[str, int]] = attrs.field(factory=set)
+    trail: dict[int, list[TrailEntry]] = attrs.field(factory=dict)
+    notes: dict[str, set[str]] = attrs.field(factory=dict)

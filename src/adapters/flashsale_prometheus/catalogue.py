@@ -130,6 +130,11 @@ PARKED = Described(
     labels=("status",),
     help="Messages set aside, by what becomes of them.",
 )
+LETTERS_HOLDING = Described(
+    name="flashsale_dead_letters_holding_unit_messages",
+    kind=Kind.GAUGE,
+    help="Dead letters that hold a unit, or may: a person must replay or discard each of them.",
+)
 OUTBOX = Described(
     name="flashsale_outbox_backlog_events",
     kind=Kind.GAUGE,
@@ -157,7 +162,7 @@ SAMPLED = Described(
 METRICS: tuple[Described, ...] = (
     *(ANSWERS, ORDERS, PARKINGS, REPUBLISHED, ALARMS, BATCH_SIZE, BATCH_SECONDS),
     *(SALES, SALE_STATE, SALE_EPOCH, SALE_ARMED, STOCK, JOURNAL, JOURNAL_OVERDUE),
-    *(LAG, PARKED, OUTBOX, DRIFT, DEPENDENCY, SAMPLED),
+    *(LAG, PARKED, LETTERS_HOLDING, OUTBOX, DRIFT, DEPENDENCY, SAMPLED),
 )
 """All of them, in the order of the documentation."""
 

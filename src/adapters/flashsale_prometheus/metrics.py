@@ -38,6 +38,7 @@ class Metrics:
         self.journal_overdue = _gauge(catalogue.JOURNAL_OVERDUE, registry)
         self.lag = _gauge(catalogue.LAG, registry)
         self.parked = _gauge(catalogue.PARKED, registry)
+        self.letters_holding = _gauge(catalogue.LETTERS_HOLDING, registry)
         self.outbox = _gauge(catalogue.OUTBOX, registry)
         self._drift = _gauge(catalogue.DRIFT, registry)
         self._dependency = _gauge(catalogue.DEPENDENCY, registry)

@@ -6,6 +6,7 @@ from math import nan
 from flashsale_core.board import SaleBoard
 from flashsale_core.errors import Unavailable
 from flashsale_core.events import Channel, ParkedStatus
+from flashsale_core.letters import DeadLetters, Wanted
 from flashsale_core.model import Sale, SaleState
 from flashsale_core.ports import (
     Clock,
@@ -24,6 +25,10 @@ SALES_SAMPLED_MAX = 100
 _UNITS = ("available", "reserved", "outside", "queued", "sold")
 
 
+_HOLDING = Wanted(statuses=(ParkedStatus.DEAD,), holds_unit=True)
+"""What a person must end or send on: a buyer waits, and nobody else gets the unit."""
+
+
 class Sampler:
     """Turns what the ports can be asked into gauges; one source away leaves the others fresh."""
 
@@ -35,6 +40,7 @@ class Sampler:
         gate: StockGate,
         clock: Clock,
         parked: ParkedMessages | None = None,
+        letters: DeadLetters | None = None,
         outbox: Outbox | None = None,
         subscriptions: Mapping[Channel, Subscription] | None = None,
     ) -> None:
@@ -44,6 +50,7 @@ class Sampler:
         self._gate = gate
         self._clock = clock
         self._parked = parked
+        self._letters = letters
         self._outbox = outbox
         self._subscriptions = {} if subscriptions is None else subscriptions
         self._shown: set[str] = set()
@@ -108,12 +115,15 @@ class Sampler:
                 counts = await self._parked.counts()
                 for status in ParkedStatus:
                     self._metrics.parked.labels(status.value).set(counts.get(status, 0))
+            if self._letters is not None:
+                self._metrics.letters_holding.set(await self._letters.count(_HOLDING))
             if self._outbox is not None:
                 self._metrics.outbox.set(await self._outbox.backlog())
         except Unavailable:
             self._metrics.dependency("database", is_up=False)
             self._metrics.parked.clear()
             self._metrics.outbox.set(nan)
+            self._metrics.letters_holding.set(nan)
         else:
             self._seen("database")
 

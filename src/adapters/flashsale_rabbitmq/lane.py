@@ -20,6 +20,8 @@ class Arrival:
     tag: int
     at: float
     message: Message
+    is_redelivered: bool = False
+    """It was delivered before, to somebody who did not acknowledge it."""
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -49,6 +51,7 @@ class Lane:
         self._driver: DriverChannel | None = None
         self._arrived: deque[Arrival] = deque()
         self._in_hand: Hold | None = None
+        self._has_ended_one = False
 
     @property
     def is_open(self) -> bool:
@@ -85,6 +88,7 @@ class Lane:
         """Begin with a new channel; return what to call with each message that it delivers."""
         self._driver = driver
         self._arrived.clear()
+        self._has_ended_one = False
         now = asyncio.get_running_loop().time
 
         async def arrive(delivered: DeliveredMessage) -> None:
@@ -92,7 +96,9 @@ class Lane:
             if self._driver is not driver or tag is None:
                 return
             message = message_from(delivered, self._of, self.queue, self.partition)
-            self._arrived.append(Arrival(tag=tag, at=now(), message=message))
+            again = bool(delivered.redelivered)
+            arrival = Arrival(tag=tag, at=now(), message=message, is_redelivered=again)
+            self._arrived.append(arrival)
             stir()
 
         return arrive
@@ -112,6 +118,7 @@ class Lane:
             channel=self._of,
             partition=self.partition,
             messages=tuple(arrival.message for arrival in arrivals),
+            is_suspect=not self._has_ended_one or any(one.is_redelivered for one in arrivals),
             token=self._in_hand,
         )
 
@@ -120,7 +127,9 @@ class Lane:
         if self._in_hand is not hold:
             return False
         self._in_hand = None
-        return self._driver is hold.channel
+        is_current = self._driver is hold.channel
+        self._has_ended_one |= is_current
+        return is_current
 
     def put_back(self, hold: Hold) -> None:
         """Let the same messages come next."""

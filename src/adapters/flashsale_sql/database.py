@@ -7,8 +7,10 @@ from contextlib import asynccontextmanager
 import attrs
 
 from flashsale_core.errors import Unavailable, Why
+from flashsale_sql.dead_letters import SqlDeadLetters
 from flashsale_sql.engines import Waits, opened_engines
 from flashsale_sql.faults import UPGRADE_HINT
+from flashsale_sql.handling_notes import SqlHandlingNotes
 from flashsale_sql.migrate import HEAD, revision_of
 from flashsale_sql.order_repository import SqlOrderRepository
 from flashsale_sql.outbox import SqlOutbox
@@ -30,6 +32,8 @@ class SqlDatabase:
     outbox: SqlOutbox
     parked: SqlParkedMessages
     rebuilds: SqlRebuilds
+    letters: SqlDeadLetters
+    notes: SqlHandlingNotes
     _transactions: Transactions
 
     async def check(self) -> None:
@@ -62,5 +66,7 @@ def _assemble(transactions: Transactions) -> SqlDatabase:
         outbox=SqlOutbox(transactions),
         parked=SqlParkedMessages(transactions),
         rebuilds=SqlRebuilds(transactions),
+        letters=SqlDeadLetters(transactions),
+        notes=SqlHandlingNotes(transactions),
         transactions=transactions,
     )

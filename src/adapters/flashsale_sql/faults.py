@@ -9,7 +9,7 @@ from enum import Enum, auto
 
 from sqlalchemy import exc
 
-from flashsale_core.errors import Corrupt, FlashsaleError, Unavailable, Why
+from flashsale_core.errors import Corrupt, FlashsaleError, Transient, Unavailable, Why
 
 UPGRADE_HINT = "the tables are not what this version needs; run `flashsale db upgrade`"
 
@@ -22,10 +22,6 @@ class Fault(Enum):
     AWAY = auto()
     SCHEMA = auto()
     CONTENT = auto()
-
-
-class Transient(Unavailable):
-    """A deadlock, a serialization failure or a lock that took too long; nothing was written."""
 
 
 SQLSTATE_CLASSES: dict[str, Fault] = {

@@ -97,7 +97,7 @@ class SqlParkedMessages:
             "next_attempt_at": from_now(retry_in_ms) if status in _ALIVE else None,
         }
         if reason:
-            values["reason"] = _storable(reason)
+            values["reason"] = storable(reason)
         if status is ParkedStatus.RETRYING:
             values["attempts"] = _columns.attempts + 1
         change = (
@@ -180,7 +180,7 @@ def _is(statuses: Iterable[ParkedStatus]) -> "ColumnElement[bool]":
 
 
 def _key(origin: str, purchase_id: str | None) -> tuple[str, str]:
-    return _storable(origin), purchase_id or ""
+    return storable(origin), purchase_id or ""
 
 
 def _insert(dialect: Dialect) -> Insert:
@@ -188,7 +188,7 @@ def _insert(dialect: Dialect) -> Insert:
     return insert.on_conflict_do_nothing().returning(_columns.origin, _columns.purchase_id)
 
 
-def _storable(text: str) -> str:
+def storable(text: str) -> str:
     """Replace what databases do not store: what is set aside for its bad bytes must be stored."""
     return text.encode("utf-8", "replace").decode("utf-8").replace("\x00", "\ufffd")
 
@@ -197,17 +197,17 @@ def _row(parked: ParkedMessage, at_ms: int) -> dict[str, object]:
     message = parked.message
     content_type = message.content_type
     return {
-        "origin": _storable(message.origin),
+        "origin": storable(message.origin),
         "channel": message.channel.value,
         "partition": message.partition,
         "body": message.body,
         "key": message.key,
         "headers": [[name, b64encode(value).decode("ascii")] for name, value in message.headers],
-        "content_type": None if content_type is None else _storable(content_type),
+        "content_type": None if content_type is None else storable(content_type),
         "written_at": message.written_at_ms,
         "status": parked.status.value,
-        "reason": _storable(parked.reason),
-        "detail": _storable(parked.detail),
+        "reason": storable(parked.reason),
+        "detail": storable(parked.detail),
         "sale_id": parked.sale_id,
         "purchase_id": parked.purchase_id,
         "holds_unit": parked.holds_unit,
@@ -221,10 +221,11 @@ def _row(parked: ParkedMessage, at_ms: int) -> dict[str, object]:
 
 
 def _messages(rows: Iterable[RowMapping]) -> list[ParkedMessage]:
-    return [_message(row) for row in sorted(rows, key=lambda row: row["parked_id"])]
+    return [message_of(row) for row in sorted(rows, key=lambda row: row["parked_id"])]
 
 
-def _message(row: RowMapping) -> ParkedMessage:
+def message_of(row: RowMapping) -> ParkedMessage:
+    """Rebuild a message from its row."""
     return ParkedMessage(
         message=Message(
             channel=Channel(row["channel"]),

@@ -212,5 +212,24 @@ barriers = Table(
     _time("passed_at"),
 )
 
+parked_trail = Table(
+    "parked_trail",
+    METADATA,
+    Column("entry_id", BigInteger, primary_key=True),
+    _whole("parked_id"),
+    _text("act"),
+    _text("who"),
+    _text("why"),
+    _time("done_at"),
+)
+
+handling_notes = Table(
+    "handling_notes",
+    METADATA,
+    Column("message_key", Text, primary_key=True),
+    Column("life", Text, primary_key=True),
+    _time("noted_at"),
+)
+
 revision = Table("flashsale_revision", METADATA, Column("version_num", Text, primary_key=True))
 """Alembic's own note; named ours, so that another application may share the database."""

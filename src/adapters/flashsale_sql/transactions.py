@@ -8,14 +8,14 @@ from typing import TypeVar
 import stamina
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from flashsale_core.errors import Transient
+from flashsale_core.retry import TRANSIENT_TRIES_MAX
 from flashsale_sql.dialects import Dialect
 from flashsale_sql.engines import Engines
-from flashsale_sql.faults import DRIVER_ERRORS, Transient, translated
+from flashsale_sql.faults import DRIVER_ERRORS, translated
 
 T = TypeVar("T")
 
-ATTEMPTS_MAX = 3
-"""A deadlock's victim succeeds at its second try; three failures in a row are a busy database."""
 RETRY_WAIT_S = 0.01
 RETRY_WAIT_MAX_S = 0.1
 RETRY_JITTER_S = 0.05
@@ -73,7 +73,7 @@ class Transactions:
         """Run work and commit it; a deadlock or the like begins the whole of it again."""
         async for attempt in stamina.retry_context(
             on=Transient,
-            attempts=ATTEMPTS_MAX,
+            attempts=TRANSIENT_TRIES_MAX,
             timeout=None,
             wait_initial=RETRY_WAIT_S,
             wait_max=RETRY_WAIT_MAX_S,

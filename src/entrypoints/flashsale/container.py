@@ -35,9 +35,12 @@ from flashsale.worker import (
 )
 from flashsale_coalesce import CoalescingBus, CoalescingCatalogue, CoalescingGate
 from flashsale_core.board import SaleBoard
+from flashsale_core.discarding import Discarder
 from flashsale_core.events import Channel
 from flashsale_core.fulfilment import Fulfilment
+from flashsale_core.handling import Handling
 from flashsale_core.inquiry import Inquiry
+from flashsale_core.letter_desk import LetterDesk
 from flashsale_core.parking import Parking
 from flashsale_core.ports import Subscription
 from flashsale_core.purchase import PurchaseDesk
@@ -63,7 +66,8 @@ async def _sleep_ms(milliseconds: int) -> None:
     await asyncio.sleep(milliseconds / 1_000)
 
 
-def _new_rebuild_id() -> str:
+def _new_id() -> str:
+    """Name a rebuild, or a run of the process, as no other was or will be."""
     return uuid.uuid4().hex
 
 
@@ -84,7 +88,7 @@ class Commands(containers.DeclarativeContainer):
     )
     rules = providers.Singleton(load_rules, settings)
     sleep_ms = providers.Object(_sleep_ms)
-    new_rebuild_id = providers.Object(_new_rebuild_id)
+    new_rebuild_id = providers.Object(_new_id)
 
     doubt = providers.Singleton(asyncio.Event)
     catalogue = providers.Singleton(CoalescingCatalogue, database.provided.catalogue)
@@ -124,6 +128,17 @@ class Commands(containers.DeclarativeContainer):
         gate=gate,
         orders=database.provided.orders,
         parked=database.provided.parked,
+    )
+
+    letter_desk = providers.Singleton(LetterDesk, database.provided.letters)
+    discarder = providers.Singleton(
+        Discarder,
+        board=board,
+        gate=gate,
+        orders=database.provided.orders,
+        letters=database.provided.letters,
+        codec=codec,
+        observer=observer,
     )
 
 
@@ -188,6 +203,8 @@ class HttpApi(_Process):
         purchase_desk=purchase_desk,
         sale_desk=Commands.sale_desk,
         inquiry=Commands.inquiry,
+        letter_desk=Commands.letter_desk,
+        discarder=Commands.discarder,
         clock=Commands.clock,
         metrics_text=_Process.metrics_text,
         observer=Commands.observer,
@@ -217,6 +234,9 @@ class Worker(_Process):
         observer=Commands.observer,
         rules=Commands.rules,
     )
+    handling = providers.Singleton(
+        Handling, Commands.database.provided.notes, life=providers.Callable(_new_id)
+    )
     parking = providers.Singleton(
         Parking,
         fulfilment=fulfilment,
@@ -224,6 +244,7 @@ class Worker(_Process):
         rebuilds=Commands.database.provided.rebuilds,
         bus=Commands.bus,
         observer=Commands.observer,
+        handling=handling,
     )
     sweeper = providers.Singleton(
         Sweeper,
@@ -304,6 +325,7 @@ class Worker(_Process):
         gate=Commands.gate,
         clock=Commands.clock,
         parked=Commands.database.provided.parked,
+        letters=Commands.database.provided.letters,
         outbox=Commands.database.provided.outbox,
         subscriptions=subscriptions,
     )

@@ -8,7 +8,9 @@ from flashsale.http import ASGIApp, Dependency, HttpParts, http_app
 from flashsale.http import Readiness as DoorReadiness
 from flashsale.readiness import Readiness
 from flashsale.settings import Settings
+from flashsale_core.discarding import Discarder
 from flashsale_core.inquiry import Inquiry
+from flashsale_core.letter_desk import LetterDesk
 from flashsale_core.ports import Clock, Observer
 from flashsale_core.purchase import PurchaseDesk
 from flashsale_core.selling import SaleDesk
@@ -37,6 +39,8 @@ def http_door(
     purchase_desk: PurchaseDesk,
     sale_desk: SaleDesk,
     inquiry: Inquiry,
+    letter_desk: LetterDesk,
+    discarder: Discarder,
     clock: Clock,
     readiness: Readiness,
     metrics_text: Callable[[], tuple[bytes, str]],
@@ -50,6 +54,8 @@ def http_door(
             purchase_desk=purchase_desk,
             sale_desk=sale_desk,
             inquiry=inquiry,
+            letter_desk=letter_desk,
+            discarder=discarder,
             clock=clock,
             readiness=LastLook(readiness),
             metrics_text=metrics_text,

@@ -1,10 +1,10 @@
 """Keeps a process's loops alive: what is away is waited for, what breaks is begun again.
 
-A loop is a step that is called again and again. A step that raises Unavailable or StaleEpoch is
-called again after a wait that grows; so is one that raises anything else, which is logged with
-its traceback. A loop that breaks FAILURES_MAX times without a quiet minute in between is beyond
-mending from inside: the process ends non-zero, so that whoever runs it begins a fresh one and a
-person sees it. A loop that ended in silence would look healthy and sell nothing.
+A loop is a step that is called again and again. A step that raises what `flashsale_core.retry`
+says to wait for is called again after a wait that grows; so is one that raises anything else,
+which is logged with its traceback. A loop that breaks FAILURES_MAX times without a quiet minute in
+between is beyond mending from inside: the process ends non-zero, so that whoever runs it begins a
+fresh one and a person sees it. A loop that ended in silence would look healthy and sell nothing.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 import attrs
 import structlog
 
-from flashsale_core.errors import StaleEpoch, Unavailable
+from flashsale_core.retry import is_waited_for
 
 Step = Callable[[], Awaitable[float]]
 """Does a bit of work; answers how many seconds to wait before the next."""
@@ -85,16 +85,17 @@ class Loops:
             began_s = loop.time()
             try:
                 wait_s = await step()
-            except (Unavailable, StaleEpoch) as away:
-                if waits_for is None:
-                    log.warning("loop waits", loop=name, waits_for=str(away))
-                waits_for = str(away)
-                wait_s = backoff.next_wait_s()
-            except Exception as unknown:
+            except Exception as error:
+                if is_waited_for(error):
+                    if waits_for is None:
+                        log.warning("loop waits", loop=name, waits_for=str(error))
+                    waits_for = str(error)
+                    await pause(self._stopping, backoff.next_wait_s())
+                    continue
                 failures = 1 if loop.time() - began_s >= QUIET_S else failures + 1
                 log.exception("loop failed", loop=name, failures=failures)
                 if failures >= FAILURES_MAX:
-                    raise LoopBroken(f"{name} failed {failures} times in a row") from unknown
+                    raise LoopBroken(f"{name} failed {failures} times in a row") from error
                 wait_s = backoff.next_wait_s()
             else:
                 if waits_for is not None:

@@ -18,6 +18,7 @@ from flashsale_core.parking import FEED_MAX, Parking
 from flashsale_core.ports import Clock, Delivery, EventBus, Observer, Outbox, Subscription
 from flashsale_core.rebuild import Rebuild
 from flashsale_core.reconciliation import Reconciler
+from flashsale_core.retry import is_waited_for
 from flashsale_core.sweeper import SWEEP_MAX, Forgetter, Sweeper
 
 T = TypeVar("T")
@@ -129,18 +130,19 @@ class Consumer:
         while True:
             began_ms = self._clock.monotonic_ms()
             try:
-                await self._parking.deliver(delivery.messages)
+                await self._parking.deliver(delivery.messages, is_suspect=delivery.is_suspect)
             except StaleEpoch:
                 stale += 1
                 wait_s = await self._look_again(backoff, stale)
-            except Unavailable as away:
-                self._log.warning("delivery waits", partition=delivery.partition, error=str(away))
-                wait_s = backoff.next_wait_s()
-            except Exception:
-                failures += 1
-                self._log.exception("delivery failed", partition=delivery.partition)
-                if failures >= FAILURES_MAX:
-                    raise
+            except Exception as error:
+                if not is_waited_for(error):
+                    failures += 1
+                    self._log.exception("delivery failed", partition=delivery.partition)
+                    if failures >= FAILURES_MAX:
+                        raise
+                else:
+                    said = {"partition": delivery.partition, "error": str(error)}
+                    self._log.warning("delivery waits", **said)
                 wait_s = backoff.next_wait_s()
             else:
                 seconds = (self._clock.monotonic_ms() - began_ms) / 1_000

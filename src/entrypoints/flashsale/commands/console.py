@@ -29,9 +29,14 @@ def say(line: str, style: str = "") -> None:
     Console(soft_wrap=True, highlight=False).print(Text(line, style=style))
 
 
+def errors_console() -> Console:
+    """Write on standard error: what is wrong, and how far a work is."""
+    return Console(file=sys.stderr, soft_wrap=True, highlight=False)
+
+
 def complain(problem: str) -> None:
     """Write what is wrong."""
-    console = Console(file=sys.stderr, soft_wrap=True, highlight=False)
+    console = errors_console()
     console.print(Text("flashsale: ", style="bold red").append(problem, style="not bold default"))
 
 

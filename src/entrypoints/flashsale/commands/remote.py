@@ -21,6 +21,10 @@ ANSWER_BYTES_MAX = 8 * 1024 * 1024
 """Some thousand sales; more is not one of our answers."""
 
 
+ONE_OF_MANY = (http.HTTPStatus.NOT_FOUND, http.HTTPStatus.CONFLICT)
+"""Refusals that concern the thing that was named, and none of its neighbours."""
+
+
 class _NoRedirect(HTTPRedirectHandler):
     """Follow nothing: the admin token is for the named host alone."""
 
@@ -46,41 +50,43 @@ class RemoteDesk:
             "unitPriceMinor": terms.unit_price_minor,
             "currency": terms.currency,
         }
-        return await self._ask("POST", "/purchase/init", query)
+        return await self.ask("POST", "/purchase/init", query)
 
     async def all(self) -> list[dict[str, Any]]:
         """See `Desk.all`."""
-        answer = await self._ask("GET", "/sales")
+        answer = await self.ask("GET", "/sales")
         sales: list[dict[str, Any]] = answer["sales"]
         return sales
 
     async def show(self, sale_id: SaleId) -> dict[str, Any]:
         """See `Desk.show`."""
-        return await self._ask("GET", f"/sales/{quote(sale_id, safe='')}")
+        return await self.ask("GET", f"/sales/{quote(sale_id, safe='')}")
 
     async def move(self, sale_id: SaleId, verb: str) -> dict[str, Any]:
         """See `Desk.move`."""
-        return await self._ask("POST", f"/sales/{quote(sale_id, safe='')}/{verb}")
+        return await self.ask("POST", f"/sales/{quote(sale_id, safe='')}/{verb}")
 
     async def purchase(
         self, purchase_id: PurchaseId, item_id: ItemId | None, sale_id: SaleId | None
     ) -> dict[str, Any]:
         """See `Desk.purchase`."""
         query = {"productId": item_id, "saleId": sale_id}
-        return await self._ask("GET", f"/purchase/{quote(purchase_id, safe='')}", query)
+        return await self.ask("GET", f"/purchase/{quote(purchase_id, safe='')}", query)
 
     async def buy(self, body: Mapping[str, object]) -> dict[str, Any]:
         """Buy, as a buyer does."""
-        return await self._ask("POST", "/purchase/buy", body=body)
+        return await self.ask("POST", "/purchase/buy", body=body)
 
-    async def _ask(
+    async def ask(
         self,
         method: str,
         path: str,
         query: Mapping[str, object] | None = None,
         *,
         body: Mapping[str, object] | None = None,
+        refused: type[Exception] | None = None,
     ) -> dict[str, Any]:
+        """Ask a route. Raises CommandFailed; `refused` instead where one thing of many is meant."""
         known = {name: value for name, value in (query or {}).items() if value is not None}
         request = Request(  # noqa: S310 - the scheme was checked where the URL came in
             f"{self.url}{path}" + (f"?{urlencode(known)}" if known else ""), method=method
@@ -90,15 +96,18 @@ class RemoteDesk:
         if body is not None:
             request.data = json.dumps(body).encode()
             request.add_header("Content-Type", "application/json")
-        return await asyncio.to_thread(self._answer, request)
+        return await asyncio.to_thread(self._answer, request, refused)
 
-    def _answer(self, request: Request) -> dict[str, Any]:
+    def _answer(self, request: Request, refused: type[Exception] | None) -> dict[str, Any]:
         try:
             with build_opener(_NoRedirect).open(request, timeout=ANSWER_S_MAX) as answer:
                 return self._read(answer.read(ANSWER_BYTES_MAX))
-        except HTTPError as refused:
-            with refused:
-                raise self._refusal(refused.code, refused.read(ANSWER_BYTES_MAX)) from refused
+        except HTTPError as problem:
+            with problem:
+                failure = self._refusal(problem.code, problem.read(ANSWER_BYTES_MAX))
+                if refused is not None and problem.code in ONE_OF_MANY:
+                    raise refused(str(failure)) from problem
+                raise failure from problem
         except (URLError, OSError, http.client.HTTPException) as away:
             reason = getattr(away, "reason", away)
             raise CommandFailed(

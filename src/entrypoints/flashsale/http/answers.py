@@ -5,6 +5,8 @@ from typing import Annotated
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from flashsale.http.problems import KINDS, TYPE_PREFIX
+from flashsale_core.events import Channel, ParkedStatus
+from flashsale_core.letters import Act
 from flashsale_core.model import QUANTITY_MAX, UNITS_MAX, SaleState
 
 _Moment = Annotated[
@@ -99,6 +101,83 @@ class Sales(Struct, frozen=True, kw_only=True, rename="camel"):
     """The latest sale of every item."""
 
     sales: list[Sale]
+
+
+class Letter(Struct, frozen=True, kw_only=True, rename="camel"):
+    """A message that was set aside, without its bytes."""
+
+    id: Annotated[int, Meta(ge=1, examples=[7])]
+    status: ParkedStatus
+    reason: Annotated[str, Meta(description="Why, as a code.", examples=["bad-framing"])]
+    detail: str | None
+    sale_id: str | None
+    purchase_id: str | None
+    holds_unit: Annotated[bool, Meta(description="It holds a unit, or may.")]
+    attempts: Annotated[int, Meta(ge=0)]
+    channel: Channel
+    origin: Annotated[str, Meta(examples=["flashsale.purchase.requests:0:7"])]
+    content_type: str | None
+    written_at: _Moment | None
+    parked_at: _Moment | None
+    changed_at: _Moment | None
+
+
+class Letters(Struct, frozen=True, kw_only=True, rename="camel"):
+    """Some of the messages that were set aside, the newest first."""
+
+    letters: list[Letter]
+    count: Annotated[int, Meta(ge=0, description="How many there are in all.")]
+
+
+class LetterHeader(Struct, frozen=True, kw_only=True, rename="camel"):
+    """A header, its value in base64: it may be any bytes."""
+
+    name: str
+    value_base64: str
+
+
+class LetterTrail(Struct, frozen=True, kw_only=True, rename="camel"):
+    """What an operator did with a message."""
+
+    act: Act
+    who: Annotated[str, Meta(examples=["admin:ann"])]
+    why: str | None
+    at: _Moment
+
+
+class WholeLetter(Letter, frozen=True, kw_only=True, rename="camel"):
+    """A message that was set aside, whole, and what operators did with it."""
+
+    headers: list[LetterHeader]
+    key_base64: str | None
+    body_base64: str | None
+    trail: list[LetterTrail]
+
+
+class LetterAct(Struct, frozen=True, kw_only=True, rename="camel"):
+    """What became of one message."""
+
+    id: Annotated[int, Meta(ge=1, examples=[7])]
+    status: ParkedStatus
+    changed: Annotated[bool, Meta(description="False where there was nothing to do.")]
+    detail: str | None
+
+
+class LetterProblem(Struct, frozen=True, kw_only=True, rename="camel"):
+    """One message on which it could not be done."""
+
+    id: Annotated[int, Meta(ge=1, examples=[7])]
+    code: Annotated[str, Meta(examples=["letter-replayed"])]
+    detail: str
+
+
+class LetterActs(Struct, frozen=True, kw_only=True, rename="camel"):
+    """What became of many."""
+
+    dry_run: bool
+    done: list[LetterAct]
+    failed: list[LetterProblem]
+    next: Annotated[int | None, Meta(description="Go on with this as `before`.")]
 
 
 class DependencyReport(Struct, frozen=True, kw_only=True, rename="camel"):

@@ -9,6 +9,7 @@ from litestar.datastructures import State
 
 from flashsale.http.asking import BODY_BYTES_MAX
 from flashsale.http.buy import BuyHandler
+from flashsale.http.dead_letters import LETTER_ROUTES
 from flashsale.http.docs import docs_routes
 from flashsale.http.faults import EXCEPTION_HANDLERS
 from flashsale.http.front import Front
@@ -32,7 +33,13 @@ def http_app(parts: HttpParts) -> ASGIApp:
             yield
 
     framework = Litestar(
-        route_handlers=[*PURCHASE_ROUTES, *SALE_ROUTES, *OPERATION_ROUTES, *docs_routes()],
+        route_handlers=[
+            *PURCHASE_ROUTES,
+            *SALE_ROUTES,
+            *LETTER_ROUTES,
+            *OPERATION_ROUTES,
+            *docs_routes(),
+        ],
         state=State({"parts": parts, "buy": buy}),
         exception_handlers=EXCEPTION_HANDLERS,
         openapi_config=openapi_config(),

@@ -41,8 +41,10 @@ BEARER = "adminToken"
 _TAGS = {
     "purchases": "For buyers.",
     "sales": "For the admin: `Authorization: Bearer`, where a token is configured.",
+    "dead letters": "For the admin: messages that were set aside, and what becomes of them.",
     "operation": "For whoever runs it.",
 }
+_ADMIN_TAGS = ("sales", "dead letters")
 _HEADERS = {
     "location": ("Where the purchase can be looked up.", "/purchase/0197a1c2?saleId=1.1"),
     "retry-after": ("Seconds to wait before the next try.", "1"),
@@ -90,7 +92,7 @@ def described(
         "summary": summary,
         "description": description,
         "tags": [tag],
-        "security": [{BEARER: []}] if tag == "sales" else None,
+        "security": [{BEARER: []}] if tag in _ADMIN_TAGS else None,
         "responses": {status: answer, **_responses([*EVERYWHERE, *fails])},
         "operation_class": Described,
     }
@@ -203,6 +205,7 @@ def in_path(name: str, pattern: str, example: str) -> Parameter:
 
 
 PURCHASE_IN_PATH = in_path("purchaseId", ID_PATTERN, _PURCHASE)
+LETTER_IN_PATH = in_path("letterId", "^[0-9]{1,19}$", "7")
 SALE_IN_PATH = in_path("saleId", SALE_ID_PATTERN, "1.1")
 
 

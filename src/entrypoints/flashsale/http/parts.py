@@ -6,7 +6,9 @@ from typing import Any, Protocol
 
 import attrs
 
+from flashsale_core.discarding import Discarder
 from flashsale_core.inquiry import Inquiry
+from flashsale_core.letter_desk import LetterDesk
 from flashsale_core.ports import Clock, Observer
 from flashsale_core.purchase import PurchaseDesk
 from flashsale_core.selling import SaleDesk
@@ -55,6 +57,8 @@ class HttpParts:
     purchase_desk: PurchaseDesk
     sale_desk: SaleDesk
     inquiry: Inquiry
+    letter_desk: LetterDesk
+    discarder: Discarder
     clock: Clock
     readiness: ReadinessProbe
     metrics_text: Callable[[], tuple[bytes, str]]

@@ -47,6 +47,9 @@ UNKNOWN_PURCHASE = Kind(
     "unknown-purchase", 404, "Unknown purchase", "Nothing is known under this purchase id."
 )
 UNKNOWN_SALE = Kind("unknown-sale", 404, "Unknown sale", "No such sale was ever made.")
+UNKNOWN_LETTER = Kind(
+    "unknown-letter", 404, "Unknown message", "No message was ever set aside under this id."
+)
 METHOD_NOT_ALLOWED = Kind(
     "method-not-allowed", 405, "Method not allowed", "The header Allow names what is allowed."
 )
@@ -79,6 +82,15 @@ WRONG_STATE = Kind(
 )
 NOT_SETTLED_YET = Kind(
     "not-settled-yet", 409, "The sale cannot be settled yet", "`detail` says what it waits for."
+)
+LETTER_DISCARDED = Kind(
+    "letter-discarded",
+    409,
+    "The message was discarded",
+    "Its purchase has ended. A buyer tries again with a new purchase id.",
+)
+LETTER_REPLAYED = Kind(
+    "letter-replayed", 409, "The message was replayed", "It is done: there is nothing to end."
 )
 CLOSED = Kind("closed", 410, "The sale is closed", "It takes no more purchases.")
 TOO_LARGE = Kind("too-large", 413, "The body is too large", "A purchase fits into 4 KiB.")

@@ -14,6 +14,8 @@ from flashsale_core.model import (
 
 ID_PATTERN = "^[A-Za-z0-9_.-]{1,64}$"
 SALE_ID_PATTERN = r"^[A-Za-z0-9_.-]{1,64}\.[0-9]{1,10}$"
+LETTER_ID_MAX = 2**63 - 1
+"""A parked message's number, as databases count."""
 NUMBER_ID_MAX = 2**63 - 1
 """A JSON number as an id becomes its decimal string; 64 bits hold every database's own ids."""
 
@@ -89,6 +91,10 @@ class BuyBody(
             examples=["tok_1f2e3d"],
         ),
     ] = UNSET
+
+
+class NoQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """A query without fields."""
 
 
 class FindQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
