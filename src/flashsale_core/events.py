@@ -143,6 +143,9 @@ class ParkedMessage:
     sale_id: SaleId | None = None
     purchase_id: PurchaseId | None = None
     holds_unit: bool = False
+    promised_under: Epoch | None = None
+    """Under which epoch its unit was promised, where `holds_unit` is this process's belief: the
+    store keeps it only while no later life was loaded, judged as it is written."""
     user_id: UserId | None = None
     """Whose unit it holds: the books that a gate is loaded from need the user and the quantity."""
     quantity: int | None = None

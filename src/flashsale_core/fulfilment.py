@@ -212,6 +212,7 @@ class Fulfilment:
             sale_id=sale.sale_id,
             purchase_id=one.purchase_id,
             holds_unit=fact.epoch >= sale.armed_epoch,
+            promised_under=fact.epoch,
             user_id=one.user_id,
             quantity=one.quantity,
         )

@@ -528,7 +528,12 @@ class ParkedMessages(Protocol):
     """Messages that were consumed and are not done: a table, so that one can work with them."""
 
     async def park(self, messages: Sequence[ParkedMessage]) -> list[bool]:
-        """Store each, once per origin and purchase id; answer which ones are new."""
+        """Store each, once per origin and purchase id; answer which ones are new.
+
+        One that says under which epoch its unit was promised holds it only while that epoch is
+        not below the sale's `armed_epoch`, judged under the lock that `SaleCatalogue.books` takes:
+        a life that was loaded without it may have sold the unit.
+        """
 
     async def claim_due(self, limit: int, lease_ms: int) -> list[ParkedMessage]:
         """Take due WAITING and RETRYING messages; nobody else gets them for `lease_ms`."""

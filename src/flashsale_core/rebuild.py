@@ -167,7 +167,15 @@ class Rebuild:
                     partitions=",".join(map(str, missing)),
                     seconds=int((now_ms - began_ms) / 1_000),
                 )
+                await self._stop_if_over(raised)
             await self._wait(DRAIN_LOOK_MS)
+
+    async def _stop_if_over(self, raised: Sequence[Sale]) -> None:
+        """Give up where another rebuild has begun: its barriers are the ones that count."""
+        for sale in raised:
+            now = await self._catalogue.get(sale.sale_id)
+            if now is None or now.epoch != sale.epoch:
+                raise StaleEpoch(f"{sale.sale_id}: another rebuild has begun")
 
     async def _armed(self, sale: Sale) -> Sale | None:
         """Load and arm one sale; one that will not load keeps no other from selling."""

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
+import attrs
 import pytest
 
 from flashsale_core.errors import StaleEpoch
@@ -261,6 +262,24 @@ async def test_the_books_wait_for_the_batch_that_is_under_way(
     books = await reading
     assert [record.purchase_id for record in books.records] == ["p1"]
     assert (books.sale.available, books.sale.armed_epoch) == (9, 1)
+
+
+async def test_a_unit_is_parked_before_the_books_are_read_or_is_not_held(
+    url: str, database: SqlDatabase, sale: Sale, outsider: Any
+) -> None:
+    """Between the look and the write another life may be loaded: judged under the sale's lock."""
+    loading = outsider.transaction()
+    await loading.start()
+    await outsider.execute("UPDATE sales SET epoch = 2, armed_epoch = 2")
+    one = attrs.evolve(
+        parked("o:1", "p1", sale_id=sale.sale_id, holds=1), promised_under=sale.epoch
+    )
+    parking = asyncio.ensure_future(database.parked.park([one]))
+    await until_waiting(url)
+    await loading.commit()
+    assert await parking == [True]
+    [stored] = await database.parked.of_purchases([PurchaseId("p1")])
+    assert not stored.holds_unit
 
 
 async def test_an_unknown_item_waits_for_the_sale_that_is_being_made(

@@ -28,10 +28,19 @@ class MemoryParkedMessages:
         for message in messages:
             key = (message.message.origin, message.purchase_id or "")
             news.append(key not in parked)
-            numbered = attrs.evolve(message, parked_id=len(parked) + 1)
+            holds_unit = message.holds_unit and not self._is_over(message)
+            numbered = attrs.evolve(
+                message, parked_id=len(parked) + 1, holds_unit=holds_unit, promised_under=None
+            )
             now_ms = self._tables.clock.now_ms()
             parked.setdefault(key, ParkedRow(numbered, now_ms, now_ms, now_ms))
         return news
+
+    def _is_over(self, message: ParkedMessage) -> bool:
+        """Say whether a later life was loaded than the one that its unit was promised in."""
+        sale = self._tables.sales.get(message.sale_id) if message.sale_id is not None else None
+        promised = message.promised_under
+        return sale is not None and promised is not None and promised < sale.armed_epoch
 
     async def claim_due(self, limit: int, lease_ms: int) -> list[ParkedMessage]:
         """Take what is due; nobody else gets it for `lease_ms`."""

@@ -3,6 +3,7 @@
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping, Sequence
 
+import attrs
 from sqlalchemy import (
     ColumnElement,
     Insert,
@@ -23,7 +24,7 @@ from flashsale_core.events import Channel, Message, ParkedMessage, ParkedStatus
 from flashsale_core.model import PurchaseId, SaleId
 from flashsale_core.ports import ParkedMessages
 from flashsale_sql.dialects import POSTGRESQL, Dialect
-from flashsale_sql.schema import from_now, now, parked_messages
+from flashsale_sql.schema import from_now, now, parked_messages, sales
 from flashsale_sql.transactions import Transactions
 
 _columns = parked_messages.c
@@ -55,7 +56,8 @@ class SqlParkedMessages:
 
         async def work(connection: AsyncConnection) -> set[tuple[str, str]]:
             at_ms: int = (await connection.execute(select(now()))).scalar_one()
-            rows = [_row(one, at_ms) for one in ordered]
+            judged = await _judged(connection, ordered)
+            rows = [_row(one, at_ms) for one in judged]
             return {_key(*row) for row in await connection.execute(insert, rows)}
 
         new = await self._transactions.write(work)
@@ -173,6 +175,31 @@ class SqlParkedMessages:
             return found[0] if found else None
 
         return await self._transactions.read(work)
+
+
+async def _judged(
+    connection: AsyncConnection, messages: Sequence[ParkedMessage]
+) -> list[ParkedMessage]:
+    """Let go of units that were promised in a life before the one that is loaded.
+
+    Under the lock of the sales' rows: whoever loads the books waits, and then sees what is parked.
+    """
+    promised = {one.sale_id for one in messages if one.promised_under is not None} - {None}
+    if not promised:
+        return list(messages)
+    locked = await connection.execute(
+        select(sales.c.sale_id, sales.c.armed_epoch)
+        .where(sales.c.sale_id.in_(promised))
+        .order_by(sales.c.sale_id)
+        .with_for_update(read=True)
+    )
+    armed = {row.sale_id: row.armed_epoch for row in locked}
+    return [
+        attrs.evolve(one, holds_unit=False)
+        if one.promised_under is not None and one.promised_under < armed.get(one.sale_id, 0)
+        else one
+        for one in messages
+    ]
 
 
 def _is(statuses: Iterable[ParkedStatus]) -> "ColumnElement[bool]":

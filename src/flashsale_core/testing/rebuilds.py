@@ -5,6 +5,7 @@ Subclass the contract and give it a `database` fixture, as `OrderRepositoryContr
 
 import asyncio
 
+import attrs
 import pytest
 
 from flashsale_core.errors import StaleEpoch
@@ -12,6 +13,7 @@ from flashsale_core.model import Epoch, PurchaseId, Reason, Sale, SaleTerms
 from flashsale_core.opening import Database
 from flashsale_core.ports import SaleBooks
 from flashsale_core.testing.order_repository import ITEM, OTHER_ITEM, decision, epochs_of, seen
+from flashsale_core.testing.parked_messages import parked
 
 FIRST, SECOND = Epoch(1), Epoch(2)
 AT_ONCE = 5
@@ -166,3 +168,19 @@ class RebuildsContract:
         with pytest.raises(StaleEpoch):
             await database.orders.record(batch, epochs_of(other), {sale.sale_id: FIRST})
         assert await database.orders.find(PurchaseId("p3")) == []
+
+    # ── units that parked messages hold ─────────────────────────────────────────────────────────
+
+    @pytest.mark.parametrize(("under", "holds"), [(FIRST, False), (SECOND, True)])
+    async def test_a_unit_of_a_life_before_the_loaded_one_is_not_held(
+        self, database: Database, sale: Sale, under: Epoch, holds: bool
+    ) -> None:
+        """The worker that parks it may have stalled since it looked; the books are read already."""
+        await database.catalogue.raise_epoch(sale.sale_id)
+        await database.catalogue.books(sale.sale_id, SECOND)
+        believed = parked("o:1", "p1", sale_id=sale.sale_id, holds=1)
+        await database.parked.park([attrs.evolve(believed, promised_under=under)])
+        [stored] = await database.parked.of_purchases([PurchaseId("p1")])
+        assert stored.holds_unit is holds
+        held = (await database.catalogue.read_books(sale.sale_id)).records
+        assert [one.purchase_id for one in held] == ["p1"] * holds
