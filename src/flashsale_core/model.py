@@ -79,8 +79,9 @@ class PurchaseState(StrEnum):
 
 
 class OrderStatus(StrEnum):
-    """How the row in the database stands."""
+    """How the row in the database stands. PENDING_PAYMENT becomes one of the others."""
 
+    PENDING_PAYMENT = "PENDING_PAYMENT"
     CONFIRMED = "CONFIRMED"
     REJECTED = "REJECTED"
 
@@ -94,6 +95,7 @@ class Reason(StrEnum):
     CLOSED = "CLOSED"
     UNKNOWN_ITEM = "UNKNOWN_ITEM"
     GATE_DRIFT = "GATE_DRIFT"
+    PAYMENT_DECLINED = "PAYMENT_DECLINED"
 
 
 def _fail(attribute: "attrs.Attribute[Any]", problem: str) -> Invalid:

@@ -4,7 +4,7 @@ import attrs
 
 from flashsale_core.arming import arm_from_database
 from flashsale_core.board import SaleBoard
-from flashsale_core.errors import Conflict, Unavailable, Why
+from flashsale_core.errors import Conflict, Invalid, Unavailable, Violation, Why
 from flashsale_core.model import ItemId, Sale, SaleId, SaleState, SaleTerms
 from flashsale_core.ports import GateBooks, ParkedMessages, SaleCatalogue, StockGate
 
@@ -28,19 +28,30 @@ class SaleDesk:
         catalogue: SaleCatalogue,
         gate: StockGate,
         parked: ParkedMessages,
+        has_gateway: bool = False,
     ) -> None:
-        """Take the ports."""
+        """Take the ports; with a payment gateway, every sale needs a price."""
         self._board = board
         self._catalogue = catalogue
         self._gate = gate
         self._parked = parked
+        self._has_gateway = has_gateway
 
     async def init(self, item_id: ItemId, terms: SaleTerms) -> SaleView:
         """Make the item's sale, load its gate and arm it; the same again is a no-op.
 
         Raises Conflict("other-terms") while an unsettled sale has other terms, and Unavailable
-        while a sale that was armed once has lost its gate: that one needs a rebuild.
+        while a sale that was armed once has lost its gate: that one needs a rebuild. Raises
+        Invalid for a sale without a price where a payment gateway is configured.
         """
+        if self._has_gateway and terms.unit_price_minor is None:
+            needs = "is required: a payment gateway is configured (0 where the item is free)"
+            raise Invalid(
+                [
+                    Violation(field="unitPriceMinor", problem=needs),
+                    Violation(field="currency", problem="is required: it goes with unitPriceMinor"),
+                ]
+            )
         sale = await self._catalogue.create(item_id, terms)
         if sale.armed_epoch == 0:
             await arm_from_database(self._catalogue, self._gate, sale)

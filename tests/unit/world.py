@@ -56,6 +56,7 @@ class Witness:
         """Begin with nothing heard."""
         self.alarms: list[Alarm] = []
         self.rows: list[Standing] = []
+        self.payments: list[str] = []
         self.set_aside: list[ParkedMessage] = []
         self.republished_count = 0
 
@@ -65,6 +66,10 @@ class Witness:
     def recorded(self, standing: Standing) -> None:
         """Remember a row."""
         self.rows.append(standing)
+
+    def paid(self, purchase_id: PurchaseId, came_to: str) -> None:
+        """Remember what a look at a payment came to."""
+        self.payments.append(came_to)
 
     def parked(self, message: ParkedMessage) -> None:
         """Remember a parked message."""

@@ -5,12 +5,13 @@ from flashsale_core.ports import Clock
 from flashsale_memory.order_repository import MemoryOrderRepository
 from flashsale_memory.outbox import MemoryOutbox
 from flashsale_memory.parked_messages import MemoryParkedMessages
+from flashsale_memory.payments import MemoryPayments
 from flashsale_memory.sale_catalogue import MemorySaleCatalogue
 from flashsale_memory.tables import Tables
 
 
 class MemoryDatabase:
-    """The four ports on one set of tables."""
+    """The five ports on one set of tables."""
 
     def __init__(self, clock: Clock) -> None:
         """Start empty."""
@@ -19,6 +20,7 @@ class MemoryDatabase:
         self.catalogue = MemorySaleCatalogue(tables)
         self.outbox = MemoryOutbox(tables)
         self.parked = MemoryParkedMessages(tables)
+        self.payments = MemoryPayments(tables)
 
     async def check(self) -> None:
         """Find nothing wrong: there is nothing that could be away."""

@@ -44,7 +44,14 @@ ORDERS = Described(
     name="flashsale_orders_total",
     kind=Kind.COUNTER,
     labels=("status", "reason"),
-    help="New rows in the database; reason is empty for CONFIRMED.",
+    help="New rows in the database, and pending ones that ended; reason is empty unless REJECTED.",
+)
+PAYMENTS = Described(
+    name="flashsale_payments_total",
+    kind=Kind.COUNTER,
+    labels=("outcome",),
+    help="Looks at payments by what they came to: charged, declined, in-progress, unknown, away, "
+    "flagged, abandoned, lease-lost.",
 )
 PARKINGS = Described(
     name="flashsale_parkings_total",
@@ -135,6 +142,17 @@ OUTBOX = Described(
     kind=Kind.GAUGE,
     help="Order events that are committed and not yet told.",
 )
+PAYMENTS_OPEN = Described(
+    name="flashsale_open_payments",
+    kind=Kind.GAUGE,
+    labels=("state",),
+    help="Payments that are not final: pending, or flagged for a person.",
+)
+PAYMENTS_AGE = Described(
+    name="flashsale_open_payment_age_seconds",
+    kind=Kind.GAUGE,
+    help="Age of the oldest payment that is not final; 0 while there is none.",
+)
 DEPENDENCY = Described(
     name="flashsale_dependency_up",
     kind=Kind.GAUGE,
@@ -149,9 +167,9 @@ SAMPLED = Described(
 )
 
 METRICS: tuple[Described, ...] = (
-    *(ANSWERS, ORDERS, PARKINGS, REPUBLISHED, ALARMS, BATCH_SIZE, BATCH_SECONDS),
+    *(ANSWERS, ORDERS, PAYMENTS, PARKINGS, REPUBLISHED, ALARMS, BATCH_SIZE, BATCH_SECONDS),
     *(SALES, SALE_STATE, SALE_EPOCH, SALE_ARMED, STOCK, JOURNAL, JOURNAL_OVERDUE),
-    *(LAG, PARKED, OUTBOX, DEPENDENCY, SAMPLED),
+    *(LAG, PARKED, OUTBOX, PAYMENTS_OPEN, PAYMENTS_AGE, DEPENDENCY, SAMPLED),
 )
 """All of them, in the order of the documentation."""
 

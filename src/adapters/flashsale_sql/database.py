@@ -1,4 +1,4 @@
-"""Open a database as the four ports that it is."""
+"""Open a database as the five ports that it is."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -13,6 +13,7 @@ from flashsale_sql.migrate import HEAD, revision_of
 from flashsale_sql.order_repository import SqlOrderRepository
 from flashsale_sql.outbox import SqlOutbox
 from flashsale_sql.parked_messages import SqlParkedMessages
+from flashsale_sql.payments import SqlPayments
 from flashsale_sql.sale_catalogue import SqlSaleCatalogue
 from flashsale_sql.transactions import Transactions
 
@@ -28,6 +29,7 @@ class SqlDatabase:
     catalogue: SqlSaleCatalogue
     outbox: SqlOutbox
     parked: SqlParkedMessages
+    payments: SqlPayments
     _transactions: Transactions
 
     async def check(self) -> None:
@@ -59,5 +61,6 @@ def _assemble(transactions: Transactions) -> SqlDatabase:
         catalogue=SqlSaleCatalogue(transactions),
         outbox=SqlOutbox(transactions),
         parked=SqlParkedMessages(transactions),
+        payments=SqlPayments(transactions),
         transactions=transactions,
     )

@@ -1,4 +1,4 @@
-"""The one transaction that records a batch: orders, then their facts, then the sales, last.
+"""The one transaction that records a batch: orders, payments, facts, then the sales, last.
 
 Every step locks in one order for everybody: orders in ascending (sale, id), then (for unknown
 items) the items' advisory locks, then sales in ascending id. The sales rows, which all batches of
@@ -23,6 +23,7 @@ from flashsale_core.occurrence import order_event
 from flashsale_core.ports import Decision, Standing
 from flashsale_sql.dialects import Dialect, item_key
 from flashsale_sql.facts import to_json
+from flashsale_sql.filing import file_payments, forget_payments
 from flashsale_sql.schema import now, orders, outbox, sales
 
 Key = tuple[SaleId, PurchaseId]
@@ -51,6 +52,14 @@ _TAKE_UNITS = (
     .values(
         available=sales.c.available - bindparam("units", type_=BigInteger),
         sold=sales.c.sold + bindparam("units", type_=BigInteger),
+    )
+)
+_TAKE_UNITS_PENDING = (
+    update(sales)
+    .where(sales.c.sale_id == bindparam("of_sale", type_=Text))
+    .values(
+        available=sales.c.available - bindparam("units", type_=BigInteger),
+        pending=sales.c.pending + bindparam("units", type_=BigInteger),
     )
 )
 _REJECT = (
@@ -94,12 +103,15 @@ class Recording:
         reasons = {_key_of(decision): decision.reason for decision in new}
         old = [_key_of(decision) for decision in decisions if _key_of(decision) not in written]
         standing = await self.standing(connection, old)
-        await self._write_facts(connection, new, reasons, at_ms)
+        unpaid = [decision for decision in new if decision.awaits_payment]
+        await file_payments(connection, unpaid, at_ms)
+        final = [decision for decision in new if not decision.awaits_payment]
+        await self._write_facts(connection, final, reasons, at_ms)
         await self._refuse_known_items(connection, new)
         await self._take_units(connection, new, reasons, epochs, at_ms)
         return [
-            _new(key, reasons[key]) if key in reasons else standing[key]
-            for key in map(_key_of, decisions)
+            _new(one, reasons[key]) if key in reasons else standing[key]
+            for key, one in zip(map(_key_of, decisions), decisions, strict=True)
         ]
 
     async def standing(
@@ -162,17 +174,18 @@ class Recording:
         epochs: Mapping[SaleId, Epoch],
         at_ms: int,
     ) -> None:
-        confirmed = [one for one in new if one.reason is None]
-        held = await _lock_sales(connection, {*epochs, *(one.sale_id for one in confirmed)})
+        accepted = [one for one in new if one.reason is None]
+        held = await _lock_sales(connection, {*epochs, *(one.sale_id for one in accepted)})
         for sale_id, epoch in epochs.items():
             if sale_id not in held or held[sale_id].epoch != epoch:
                 raise StaleEpoch(f"{sale_id} is no longer in epoch {epoch}")
-        taken, misfits = _fit(confirmed, held)
+        taken, misfits = _fit(accepted, held)
         if misfits:
             await self._reject(connection, misfits, reasons, at_ms)
-        if taken:
-            units = [{"of_sale": sale_id, "units": taken[sale_id]} for sale_id in sorted(taken)]
-            await connection.execute(_TAKE_UNITS, units)
+        for statement, units in ((_TAKE_UNITS, taken.sold), (_TAKE_UNITS_PENDING, taken.pending)):
+            given = [{"of_sale": sale_id, "units": units[sale_id]} for sale_id in sorted(units)]
+            if given:
+                await connection.execute(statement, given)
 
     async def _reject(
         self,
@@ -188,6 +201,7 @@ class Recording:
             _REJECT, [{"of_sale": one.sale_id, "of_purchase": one.purchase_id} for one in misfits]
         )
         await connection.execute(delete(outbox).where(outbox.c.occurrence_id.in_(wrong)))
+        await forget_payments(connection, misfits)
         await self._write_facts(connection, misfits, reasons, at_ms)
         halted = {one.sale_id for one in misfits}
         await connection.execute(
@@ -213,24 +227,37 @@ async def _lock_sales(
     return {row.sale_id: _Held(epoch=row.epoch, available=row.available) for row in rows}
 
 
+@attrs.frozen(kw_only=True)
+class _Taken:
+    """Units by sale, for the column that they go to."""
+
+    sold: Counter[SaleId] = attrs.field(factory=Counter)
+    pending: Counter[SaleId] = attrs.field(factory=Counter)
+
+
 def _fit(
-    confirmed: Iterable[Decision], held: Mapping[SaleId, _Held]
-) -> tuple[Counter[SaleId], list[Decision]]:
+    accepted: Iterable[Decision], held: Mapping[SaleId, _Held]
+) -> tuple[_Taken, list[Decision]]:
     """Hand out what is left in the batch's order; a sale that is not there has nothing."""
     left = {sale_id: row.available for sale_id, row in held.items()}
-    taken: Counter[SaleId] = Counter()
-    misfits = []
-    for one in confirmed:
+    taken, misfits = _Taken(), []
+    for one in accepted:
         if one.quantity > left.get(one.sale_id, 0):
             misfits.append(one)
             continue
         left[one.sale_id] -= one.quantity
-        taken[one.sale_id] += one.quantity
+        column = taken.pending if one.awaits_payment else taken.sold
+        column[one.sale_id] += one.quantity
     return taken, misfits
 
 
+def _status(decision: Decision, reason: str | None) -> OrderStatus:
+    if reason is not None:
+        return OrderStatus.REJECTED
+    return OrderStatus.PENDING_PAYMENT if decision.awaits_payment else OrderStatus.CONFIRMED
+
+
 def _row(decision: Decision) -> tuple[object, ...]:
-    status = OrderStatus.CONFIRMED if decision.reason is None else OrderStatus.REJECTED
     return (
         decision.sale_id,
         decision.purchase_id,
@@ -243,16 +270,16 @@ def _row(decision: Decision) -> tuple[object, ...]:
         decision.requested_at_ms,
         # Zero says that nothing was ever accepted; 1970 would be a lie to whoever reads the table.
         decision.accepted_at_ms or None,
-        status,
+        _status(decision, decision.reason),
         decision.reason,
     )
 
 
-def _new(key: Key, reason: str | None) -> Standing:
+def _new(decision: Decision, reason: str | None) -> Standing:
     return Standing(
-        sale_id=key[0],
-        purchase_id=key[1],
-        status=OrderStatus.CONFIRMED if reason is None else OrderStatus.REJECTED,
+        sale_id=decision.sale_id,
+        purchase_id=decision.purchase_id,
+        status=_status(decision, reason),
         reason=reason,
         is_new=True,
     )
