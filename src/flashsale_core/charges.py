@@ -54,7 +54,7 @@ class DuePayment:
     charge: Charge
     attempt: int
     asked_for_ms: int
-    """How long ago it was first claimed, by the database's clock; 0 at the first claim."""
+    """How long ago it was first claimed, by the database's clock."""
     traceparent: str | None = None
 
 

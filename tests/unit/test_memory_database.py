@@ -6,6 +6,7 @@ from flashsale_core.opening import Database
 from flashsale_core.testing.order_repository import OrderRepositoryContract
 from flashsale_core.testing.outbox import OutboxContract
 from flashsale_core.testing.parked_messages import ParkedMessagesContract
+from flashsale_core.testing.payments import PaymentsContract
 from flashsale_core.testing.sale_catalogue import SaleCatalogueContract
 from flashsale_memory.clock import SystemClock
 from flashsale_memory.database import MemoryDatabase
@@ -30,6 +31,10 @@ class TestMemoryOutbox(OutboxContract):
 
 
 class TestMemoryParkedMessages(ParkedMessagesContract):
+    """The contract, in one process."""
+
+
+class TestMemoryPayments(PaymentsContract):
     """The contract, in one process."""
 
 

@@ -21,12 +21,19 @@ from flashsale_core.model import (
     UserId,
 )
 from flashsale_core.parking import Parking
-from flashsale_core.ports import Alarm, Delivery, GateBooks, Standing, Subscription
+from flashsale_core.ports import (
+    Alarm,
+    Delivery,
+    GateBooks,
+    PaymentGateway,
+    Standing,
+    Subscription,
+)
 from flashsale_core.purchase import PurchaseDesk
 from flashsale_core.selling import SaleDesk
 from flashsale_core.sweeper import Sweeper
 from flashsale_core.testing.plain_codec import PlainCodec
-from flashsale_core.validation import PurchaseRule
+from flashsale_core.validation import PurchaseRule, needs_token
 from flashsale_memory.bus import MemoryBus
 from flashsale_memory.database import MemoryDatabase
 from flashsale_memory.gate import MemoryStockGate
@@ -90,8 +97,12 @@ class Witness:
 class World:
     """Every use case on memory adapters, and short words for tests."""
 
-    def __init__(self, rules: Sequence[PurchaseRule] = ()) -> None:
-        """Wire it as the containers do."""
+    def __init__(
+        self, rules: Sequence[PurchaseRule] = (), *, gateway: PaymentGateway | None = None
+    ) -> None:
+        """Wire it as the containers do; with a gateway, what has a price is paid for."""
+        has_gateway = gateway is not None
+        rules = (*rules, needs_token) if has_gateway else rules
         self.clock = TurnableClock()
         self.witness = Witness()
         self.codec = PlainCodec()
@@ -111,6 +122,7 @@ class World:
             codec=self.codec,
             observer=witness,
             rules=rules,
+            has_gateway=has_gateway,
         )
         self.parking = Parking(
             fulfilment=self.fulfilment, parked=database.parked, bus=self.bus, observer=witness
@@ -125,7 +137,11 @@ class World:
             clock=self.clock,
         )
         self.selling = SaleDesk(
-            board=self.board, catalogue=database.catalogue, gate=gate, parked=database.parked
+            board=self.board,
+            catalogue=database.catalogue,
+            gate=gate,
+            parked=database.parked,
+            has_gateway=has_gateway,
         )
         self.inquiry = Inquiry(
             board=self.board, gate=gate, orders=database.orders, parked=database.parked
@@ -198,7 +214,11 @@ class World:
 
 
 def request(
-    purchase: str = "p1", user: str = "ann", item: str = "1", quantity: int = 1
+    purchase: str = "p1",
+    user: str = "ann",
+    item: str = "1",
+    quantity: int = 1,
+    token: str | None = None,
 ) -> PurchaseRequest:
     """Make a buyer's request."""
     return PurchaseRequest(
@@ -208,4 +228,5 @@ def request(
         quantity=quantity,
         requested_at_ms=START_MS,
         source=Source.WEB,
+        payment_token=token,
     )
