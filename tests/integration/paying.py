@@ -30,6 +30,9 @@ QUICK = {
     "FLASHSALE_PAYMENT_LEASE_MS": "2500",
     "FLASHSALE_PAYMENT_RETRY_INITIAL_MS": "100",
     "FLASHSALE_PAYMENT_RETRY_MAX_MS": "500",
+    # A worker that died after it stored an end leaves the gate to the sweeper.
+    "FLASHSALE_JOURNAL_QUEUED_DUE_MS": "10000",
+    "FLASHSALE_SWEEP_INTERVAL_MS": "200",
 }
 """A twentieth of the usual waits."""
 AUTH = "sk_live_of_the_shop"

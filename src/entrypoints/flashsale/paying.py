@@ -25,29 +25,27 @@ class Paying:
     async def step(self) -> float:
         """Work until the stop, and end what is in hand; raises while nothing can be claimed."""
         in_hand: set[asyncio.Task[None]] = set()
+        away: Unavailable | None = None
+        # Left with an error, the group would cancel calls that may have charged somebody.
         async with asyncio.TaskGroup() as group:
-            while not self._stopping.is_set():
-                free = self._at_once - len(in_hand)
-                claimed = await self._claim(free, in_hand)
+            while away is None and not self._stopping.is_set():
+                try:
+                    claimed = await self._cashier.claim(self._at_once - len(in_hand))
+                except Unavailable as told:
+                    away = told
+                    continue
                 for held in claimed:
                     task = group.create_task(self._handle(held))
                     in_hand.add(task)
                     task.add_done_callback(in_hand.discard)
-                if len(claimed) == free:
+                if len(in_hand) == self._at_once:
                     # There may be more: go on as soon as a place comes free.
                     await asyncio.wait(in_hand, return_when=asyncio.FIRST_COMPLETED)
                 else:
                     await pause(self._stopping, self._interval_s)
+        if away is not None:
+            raise away
         return 0.0
-
-    async def _claim(self, free: int, in_hand: set[asyncio.Task[None]]) -> list[Held]:
-        try:
-            return await self._cashier.claim(free)
-        except Unavailable:
-            # Out of the group, whose end would cancel calls that may have charged somebody.
-            if in_hand:
-                await asyncio.wait(in_hand)
-            raise
 
     async def _handle(self, held: Held) -> None:
         """Handle one; whatever goes wrong, its lease ends and it is looked up again."""
