@@ -21,7 +21,9 @@ from flashsale.running import going, opened
 from flashsale.setting_kinds import Url
 from flashsale.settings import Settings
 from flashsale.watching import Summaries
+from flashsale_core.charges import PaymentCounts
 from flashsale_core.errors import Invalid, Unavailable, Why
+from flashsale_core.inquiry import PurchaseStatus
 from flashsale_core.model import Door, ItemId, PurchaseRequest, SaleTerms
 from flashsale_core.outcomes import Accepted, Refused
 from flashsale_core.testing.plain_codec import PlainCodec
@@ -199,6 +201,11 @@ async def test_with_a_gateway_no_entrypoint_opens_a_sale_without_a_price() -> No
     assert sale.terms == FREE_DEMO_TERMS
 
 
+async def _pending(container: Embedded) -> int:
+    counts: PaymentCounts = await container.database().payments.counts()
+    return counts.pending
+
+
 async def test_an_embedded_engine_charges_what_it_sells() -> None:
     """From the door to the gateway and back, in one process."""
     gateway = MemoryPaymentGateway()
@@ -210,12 +217,15 @@ async def test_an_embedded_engine_charges_what_it_sells() -> None:
     answer = await container.purchase_desk().buy(request("p1", token="tok"))
     assert isinstance(answer, Accepted)
     async with asyncio.timeout(5):
-        while (await container.inquiry().find(answer.purchase_id)).status != "CONFIRMED":  # noqa: ASYNC110 - nobody tells
+        while not gateway.charges or await _pending(container):  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(0.01)
     container.stopping().set()
     await asyncio.wait_for(loops, 5)
     [charge] = gateway.charges.values()
     assert charge.amount_minor == 100
+    view = await container.inquiry().find(answer.purchase_id)
+    assert view is not None
+    assert view.status is PurchaseStatus.CONFIRMED
 
 
 async def test_loops_run_and_stop_together() -> None:

@@ -185,8 +185,8 @@ def _raising(kind: type[BaseException]) -> Answering:
 @pytest.mark.parametrize(
     "kind",
     # HTTPStatusError is raised on demand alone, which nobody makes.
-    sorted(_errors(httpx.HTTPError) - {httpx.HTTPStatusError}, key=lambda one: one.__name__),
-    ids=lambda kind: kind.__name__,
+    sorted(_errors(httpx.HTTPError) - {httpx.HTTPStatusError}, key=str),
+    ids=str,
 )
 async def test_every_error_of_the_client_is_mapped(kind: type[BaseException]) -> None:
     """As Unavailable, without a word of the request; unknown unless nothing was sent."""

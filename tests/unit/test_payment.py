@@ -9,10 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from flashsale_core.charges import Charged, InProgress
 from flashsale_core.errors import Corrupt, Invalid, Unavailable, Why
 from flashsale_core.events import OrderEventType
-from flashsale_core.fulfilment import Fulfilment
 from flashsale_core.inquiry import PurchaseStatus
 from flashsale_core.model import (
     ItemId,
@@ -641,9 +639,3 @@ async def test_the_token_is_erased_at_the_end(till: Till, token: str) -> None:
     assert "secret" not in repr(vars(till.world.gate))
     [record] = await till.world.gate.find([(SaleId("1.1"), 1)], PurchaseId("p1"))  # type: ignore[list-item]
     assert getattr(record, "payment_token", "there") is None
-
-
-def test_a_fulfilment_without_a_gateway_is_today_s() -> None:
-    """Payment is off unless somebody configures it."""
-    assert Fulfilment.__init__.__kwdefaults__["has_gateway"] is False
-    assert Charged(reference="x") != InProgress()
