@@ -518,15 +518,19 @@ async def test_a_message_that_comes_again_leaves_a_pending_purchase_alone(till: 
 
 
 async def test_an_inquiry_shows_that_the_payment_is_pending(till: Till) -> None:
-    """As the row says it, also while the gate is silent."""
+    """As the row says it, also while another sale's gate is silent."""
     await till.buy()
-    view = await till.world.inquiry.find(PurchaseId("p1"))
-    assert view is not None
-    assert view.status is PurchaseStatus.PENDING_PAYMENT
+    other = SaleTerms(units=1, unit_price_minor=0, currency="CHF")
+    view = await till.world.selling.init(ItemId("2"), other)
+    await till.world.database.catalogue.raise_epoch(view.sale.sale_id)
+    await till.world.board.refresh()
+    pending = await till.world.inquiry.find(PurchaseId("p1"))
+    assert pending is not None
+    assert pending.status is PurchaseStatus.PENDING_PAYMENT
     await till.work()
-    view = await till.world.inquiry.find(PurchaseId("p1"))
-    assert view is not None
-    assert view.status is PurchaseStatus.CONFIRMED
+    paid = await till.world.inquiry.find(PurchaseId("p1"))
+    assert paid is not None
+    assert paid.status is PurchaseStatus.CONFIRMED
 
 
 async def test_a_sale_is_not_settled_while_a_payment_is_pending(till: Till) -> None:

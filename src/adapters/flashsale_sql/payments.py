@@ -156,7 +156,9 @@ class SqlPayments:
 
     async def postpone(self, due: DuePayment, retry_in_ms: int, detail: str) -> bool:
         """Give it back, due again later."""
-        return await self._change(due, due_at=from_now(retry_in_ms), detail=detail)
+        return await self._change(
+            due, due_at=from_now(retry_in_ms), leased_until=None, detail=detail
+        )
 
     async def flag(self, due: DuePayment, detail: str) -> bool:
         """Leave it to a person."""
@@ -246,7 +248,7 @@ async def _store(connection: AsyncConnection, due: DuePayment, **values: object)
     stored = await connection.scalar(
         update(payments)
         .where(_is_held(due))
-        .values(leased_until=None, changed_at=now(), **values)
+        .values(changed_at=now(), **values)
         .returning(payments.c.purchase_id)
     )
     return stored is not None

@@ -255,6 +255,32 @@ class PaymentsContract:
         assert (after.pending, after.sold) == (0, ROUNDS)
         assert await database.outbox.backlog() == ROUNDS
 
+    async def test_ends_batches_and_rebuilds_at_once_keep_the_units(
+        self, database: Database
+    ) -> None:
+        """They meet at the sale's row and at the same orders: no deadlock, no unit lost."""
+        terms = SaleTerms(units=1_000, unit_price_minor=1, currency="CHF")
+        sale = await database.catalogue.create(ItemId("hat"), terms)
+        for number in range(ROUNDS):
+            batch = [unpaid(sale, f"r{number}-p{n}") for n in range(6)]
+            more = [unpaid(sale, f"r{number}-q{n}") for n in range(6)]
+            await database.orders.record(batch, epochs_of(sale))
+            held = await claimed(database)
+            mine = [one for one in held if one.charge.purchase_id.startswith(f"r{number}-p")]
+            await asyncio.gather(
+                *(
+                    database.payments.settle(one, CHARGED if n % 2 else DECLINED)
+                    for n, one in enumerate(mine)
+                ),
+                database.orders.record([*more, *batch], epochs_of(sale)),
+                database.orders.record([*batch, *more], epochs_of(sale)),
+                database.catalogue.books(sale.sale_id),
+            )
+        after = await seen(database, sale)
+        assert (after.sold, after.pending) == (3 * ROUNDS, 6 * ROUNDS)
+        assert after.available == 1_000 - 9 * ROUNDS
+        assert await database.outbox.backlog() == 6 * ROUNDS
+
     # ── not yet ─────────────────────────────────────────────────────────────────────────────────
 
     async def test_a_postponed_payment_comes_again_when_it_is_due(
