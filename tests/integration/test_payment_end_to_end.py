@@ -233,6 +233,40 @@ async def test_what_is_configured_wrong_is_said_clearly(
         assert (sale["available"], sale["pending"]) == (4, 1)
 
 
+async def test_after_20_hours_nothing_is_charged_and_a_person_is_told(
+    kafka_server: Kafka,
+    tmp_path: Path,
+    redis_server: Redis,
+    postgres_server: Postgres,
+    polite: Provider,
+) -> None:
+    """The provider is looked up alone; a person sees what it never heard of, and resumes it."""
+    programs = ("serve", "worker")
+    with shop(tmp_path, kafka_server, redis_server, postgres_server, polite, *programs) as ours:
+        assert "the gateway answers a look-up" in ours.engine.command("doctor").stdout
+        ours.open(5)
+        polite.kill()
+        assert await crowd([ours.door], [{**wanted(1)[0], "paymentToken": "tok"}]) == {200: 1}
+        await ours.pending(1)
+        async with connected(ours.engine) as database:
+            while not await database.fetchval("SELECT attempt FROM payments"):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+            await database.execute(
+                "UPDATE payments SET asked_since = asked_since - interval '20 hours'"
+            )
+        polite.start()
+        await ours.worker.says("payment-flagged", "paid-0")
+        assert ours.provider.ledger() == []
+        assert (await ours.sale())["pending"] == 1
+        assert "paid-0" in ours.engine.must("payments", "list")
+        async with connected(ours.engine) as database:
+            await database.execute("UPDATE payments SET asked_since = now()")
+        ours.engine.must("payments", "resume", "1.1", "paid-0")
+        assert await ours.settled(1) == {"CONFIRMED": 1}
+        assert "no payment waits" in ours.engine.must("payments", "list")
+        assert ours.engine.command("payments", "resume", "1.1", "paid-0").returncode != 0
+
+
 async def test_a_rebuilt_gate_holds_what_is_pending(
     kafka_server: Kafka,
     tmp_path: Path,

@@ -49,6 +49,7 @@ EXTRA_OF = {
     "confluent_kafka": "registry",
     "fastavro": "avro",
     "granian": "http",
+    "httpx": "payment",
     "litestar": "http",
     "msgspec": "http",
     "redis": "redis",
