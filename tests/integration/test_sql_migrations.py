@@ -22,7 +22,7 @@ from sqlalchemy.exc import IntegrityError
 from flashsale_core.errors import Unavailable, Why
 from flashsale_core.model import ItemId, PurchaseId, SaleId, SaleTerms
 from flashsale_core.testing.order_repository import decision, epochs_of, told_events
-from flashsale_core.testing.payments import unpaid
+from flashsale_core.testing.payment_claims import unpaid
 from flashsale_sql import current_revision, open_database, upgrade, upgrade_sql
 from flashsale_sql.migrate import HEAD, UPGRADE_LOCK
 from flashsale_sql.schema import METADATA
