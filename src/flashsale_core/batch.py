@@ -13,6 +13,7 @@ from flashsale_core.events import (
 from flashsale_core.model import Door, Epoch, ItemId, PurchaseRequest, Sale, SaleId
 from flashsale_core.ports import Codec, Decision
 from flashsale_core.retry import treatment_of
+from flashsale_core.validation import takes_payment
 
 NO_EPOCH = Epoch(0)
 """Of a message that names none: the outside door's."""
@@ -45,6 +46,8 @@ class Work:
     promised: dict[SaleId, Epoch] = attrs.field(factory=dict)
     """Of sales whose gate is lost: which epoch the messages carry that are recorded without it."""
     sales: dict[SaleId, Sale] = attrs.field(factory=dict)
+    has_gateway: bool = False
+    """Whether what has a price must be paid for."""
 
 
 @attrs.frozen(kw_only=True)
@@ -73,8 +76,11 @@ def request_of(accepted: PurchaseAccepted, item_id: ItemId) -> PurchaseRequest:
 
 
 def decide(work: Work, one: Asked, reason: str | None, accepted_at_ms: int = 0) -> None:
-    """Want a row: CONFIRMED, or REJECTED with its reason."""
+    """Want a row: CONFIRMED or PENDING_PAYMENT, or REJECTED with its reason."""
     request, promised = one.request, one.accepted
+    sale = work.sales.get(one.sale_id)
+    is_paid_for = work.has_gateway and sale is not None and takes_payment(sale.terms)
+    awaits_payment = is_paid_for and reason is None
     decision = Decision(
         sale_id=one.sale_id,
         item_id=request.item_id,
@@ -88,6 +94,8 @@ def decide(work: Work, one: Asked, reason: str | None, accepted_at_ms: int = 0) 
         accepted_at_ms=promised.accepted_at_ms if promised is not None else accepted_at_ms,
         reason=reason,
         traceparent=request.traceparent,
+        awaits_payment=awaits_payment,
+        payment_token=request.payment_token if awaits_payment else None,
     )
     # The first of a batch decides: the gate answered the later ones as its replays.
     work.decisions.setdefault((one.sale_id, request.purchase_id), decision)

@@ -29,6 +29,7 @@ class Why(StrEnum):
     BUS_AWAY = "bus-away"
     DATABASE_AWAY = "database-away"
     REGISTRY_AWAY = "registry-away"
+    PAYMENT_AWAY = "payment-away"
     OVERLOADED = "overloaded"
 
 

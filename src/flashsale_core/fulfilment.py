@@ -88,6 +88,7 @@ class Fulfilment:
         codec: Codec,
         observer: Observer,
         rules: Sequence[PurchaseRule] = (),
+        has_gateway: bool = False,
     ) -> None:
         """Take the ports; one call at a time per partition is the caller's duty."""
         self._board = board
@@ -97,6 +98,7 @@ class Fulfilment:
         self._observer = observer
         self._rules = tuple(rules)
         self._without_gate = WithoutGate(board=board, orders=orders, codec=codec)
+        self._has_gateway = has_gateway
 
     async def process(self, messages: Sequence[Message], *, were_parked: bool = False) -> Processed:
         """Bring every message as far as it can get; answer what must be set aside.
@@ -104,7 +106,7 @@ class Fulfilment:
         Nothing is parked or acknowledged here, and no barrier is passed. Raises Unavailable or
         StaleEpoch when the whole batch must come again.
         """
-        work = Work(left=[[] for _ in messages])
+        work = Work(left=[[] for _ in messages], has_gateway=self._has_gateway)
         asked: list[Asked] = []
         values = await self._codec.decode(messages)
         if any(self._may_have_a_newer_sale(value) for value in values):
@@ -325,7 +327,8 @@ class Fulfilment:
 def follow_batch(sale_id: SaleId, epoch: Epoch, rows: Iterable[Standing]) -> FollowBatch:
     """Say what the gate must do so that it agrees with these rows of one sale.
 
-    What stands REJECTED(GATE_DRIFT) stays held: only a rebuild may trust those units again.
+    What stands REJECTED(GATE_DRIFT) stays held: only a rebuild may trust those units again. What
+    is PENDING_PAYMENT stays queued.
     """
     rows = [row for row in rows if row.reason != Reason.GATE_DRIFT]
     return FollowBatch(

@@ -12,7 +12,6 @@ from flashsale_core.model import (
     GateRecord,
     ItemId,
     Order,
-    OrderStatus,
     PurchaseId,
     PurchaseState,
     SaleId,
@@ -25,6 +24,7 @@ class PurchaseStatus(StrEnum):
 
     RESERVED = "RESERVED"
     ACCEPTED = "ACCEPTED"
+    PENDING_PAYMENT = "PENDING_PAYMENT"
     CONFIRMED = "CONFIRMED"
     REJECTED = "REJECTED"
     PARKED = "PARKED"
@@ -110,7 +110,7 @@ class Inquiry:
                 found[of_sale] = _of_record(of_sale, record)
         if len(found) > 1:
             raise Conflict("ambiguous", f"known in {', '.join(sorted(found))}; name one of them")
-        if found and next(iter(found.values())).status in _SETTLED:
+        if found and next(iter(found.values())).status in _HAS_ROW:
             return next(iter(found.values()))
         if silent is not None:
             raise silent
@@ -124,7 +124,12 @@ def _is_meant(of_sale: SaleId, item_id: ItemId | None, sale_id: SaleId | None) -
     return sale_id in (None, of_sale) and item_id in (None, of_sale.rpartition(".")[0])
 
 
-_SETTLED = (PurchaseStatus.CONFIRMED, PurchaseStatus.REJECTED)
+_HAS_ROW = (
+    PurchaseStatus.PENDING_PAYMENT,
+    PurchaseStatus.CONFIRMED,
+    PurchaseStatus.REJECTED,
+)
+"""The row is the truth: nobody else need be asked."""
 
 
 def _with_parked(
@@ -149,9 +154,7 @@ def _of_row(row: Order) -> PurchaseView:
         purchase_id=row.purchase_id,
         sale_id=row.sale_id,
         quantity=row.quantity,
-        status=PurchaseStatus.CONFIRMED
-        if row.status is OrderStatus.CONFIRMED
-        else PurchaseStatus.REJECTED,
+        status=PurchaseStatus(row.status.value),
         reason=row.reason,
         requested_at_ms=row.requested_at_ms,
         accepted_at_ms=row.accepted_at_ms or None,

@@ -79,8 +79,9 @@ class PurchaseState(StrEnum):
 
 
 class OrderStatus(StrEnum):
-    """How the row in the database stands."""
+    """How the row in the database stands. PENDING_PAYMENT becomes one of the others."""
 
+    PENDING_PAYMENT = "PENDING_PAYMENT"
     CONFIRMED = "CONFIRMED"
     REJECTED = "REJECTED"
 
@@ -96,6 +97,7 @@ class Reason(StrEnum):
     GATE_DRIFT = "GATE_DRIFT"
     DISCARDED = "DISCARDED"
     """A named operator ended it."""
+    PAYMENT_DECLINED = "PAYMENT_DECLINED"
 
 
 def _fail(attribute: "attrs.Attribute[Any]", problem: str) -> Invalid:

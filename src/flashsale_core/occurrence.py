@@ -1,10 +1,10 @@
-"""The follow-up fact of a recorded purchase, under one id however often it is told."""
+"""What follows from a purchase (its fact, its charge) under one id however often it is told."""
 
 from hashlib import sha1
 from uuid import UUID
 
 from flashsale_core.events import OrderEvent, OrderEventType
-from flashsale_core.model import PurchaseId, SaleId
+from flashsale_core.model import Order, PurchaseId, SaleId
 from flashsale_core.ports import Decision
 
 NAMESPACE = UUID("8d47389d-d88b-499d-9cec-868b7aea4985")
@@ -17,12 +17,41 @@ def occurrence_id(sale_id: SaleId, purchase_id: PurchaseId, type_: OrderEventTyp
 
     Written out because the standard library takes thrice as long, for each order.
     """
-    name = f"{sale_id}/{purchase_id}/{type_}".encode()
-    digest = bytearray(sha1(_NAMESPACE_BYTES + name, usedforsecurity=False).digest()[:16])
+    return _uuid5(f"{sale_id}/{purchase_id}/{type_}")
+
+
+def payment_key(sale_id: SaleId, purchase_id: PurchaseId) -> str:
+    """Name the one charge of a purchase, as a UUIDv5: who asks again charges nobody twice."""
+    return _uuid5(f"{sale_id}/{purchase_id}/payment")
+
+
+def _uuid5(name: str) -> str:
+    digest = bytearray(sha1(_NAMESPACE_BYTES + name.encode(), usedforsecurity=False).digest()[:16])
     digest[6] = digest[6] & 0x0F | 0x50
     digest[8] = digest[8] & 0x3F | 0x80
     hexa = digest.hex()
     return f"{hexa[:8]}-{hexa[8:12]}-{hexa[12:16]}-{hexa[16:20]}-{hexa[20:]}"
+
+
+def payment_event(
+    order: Order, reason: str | None, occurred_at_ms: int, traceparent: str | None
+) -> OrderEvent:
+    """Make the fact of a row that is final now that its payment is."""
+    decision = Decision(
+        sale_id=order.sale_id,
+        item_id=order.item_id,
+        purchase_id=order.purchase_id,
+        user_id=order.user_id,
+        quantity=order.quantity,
+        source=order.source,
+        event_id=order.event_id,
+        door=order.door,
+        requested_at_ms=order.requested_at_ms,
+        accepted_at_ms=order.accepted_at_ms,
+        reason=reason,
+        traceparent=traceparent,
+    )
+    return order_event(decision, reason, occurred_at_ms)
 
 
 def order_event(decision: Decision, reason: str | None, occurred_at_ms: int) -> OrderEvent:

@@ -1,10 +1,10 @@
 """How an adapter is opened by the scheme of a URL.
 
 A package of anybody's offers an opener as an entry point of the group `flashsale.gates`,
-`flashsale.buses` or `flashsale.databases`; the entry point's name is the scheme. An opener takes
-the URL and one value with all that the application knows, uses what it needs, and answers an
-async context manager: entering opens, leaving closes. Opening must not wait for a server that is
-away; `check` tells.
+`flashsale.buses`, `flashsale.databases` or `flashsale.payments`; the entry point's name is the
+scheme. An opener takes the URL and one value with all that the application knows, uses what it
+needs, and answers an async context manager: entering opens, leaving closes. Opening must not wait
+for a server that is away; `check` tells.
 """
 
 from contextlib import AbstractAsyncContextManager
@@ -21,6 +21,8 @@ from flashsale_core.ports import (
     OrderRepository,
     Outbox,
     ParkedMessages,
+    PaymentGateway,
+    Payments,
     Rebuilds,
     SaleCatalogue,
     StockGate,
@@ -130,6 +132,10 @@ class Database(Protocol):
     def notes(self) -> HandlingNotes:
         """Which messages somebody has in hand."""
 
+    @property
+    def payments(self) -> Payments:
+        """Charges that are not final."""
+
     async def check(self) -> None:
         """Raise Unavailable unless the database answers and its tables are current."""
 
@@ -147,3 +153,22 @@ class OpenDatabase(Protocol):
 
     def __call__(self, url: str, options: DatabaseOptions) -> AbstractAsyncContextManager[Database]:
         """Open the database that the URL names; a file of our own is made and migrated here."""
+
+
+@attrs.frozen(kw_only=True)
+class PaymentOptions:
+    """What a payment gateway may want to know."""
+
+    deadline_ms: int
+    """What one call may take, everything included."""
+    auth: str | None = attrs.field(default=None, repr=False)
+    """The credential that the provider gave us."""
+
+
+class OpenPayment(Protocol):
+    """An entry point of `flashsale.payments`."""
+
+    def __call__(
+        self, url: str, options: PaymentOptions
+    ) -> AbstractAsyncContextManager[PaymentGateway]:
+        """Open the gateway that the URL names; nothing is sent before the first charge."""

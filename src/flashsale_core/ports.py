@@ -15,6 +15,22 @@ from typing import Protocol
 
 import attrs
 
+from flashsale_core.charges import (
+    Charge,
+    ChargeAnswer,
+    Charged,
+    Declined,
+    DuePayment,
+    FlaggedPayment,
+    LookUpAnswer,
+    PaymentCounts,
+)
+from flashsale_core.decisions import Decision as Decision  # noqa: PLC0414 - part of the port
+from flashsale_core.decisions import Settled as Settled  # noqa: PLC0414 - the same
+from flashsale_core.decisions import Standing as Standing  # noqa: PLC0414 - the same
+from flashsale_core.deliveries import BusFeatures as BusFeatures  # noqa: PLC0414 - part of the port
+from flashsale_core.deliveries import Delivery as Delivery  # noqa: PLC0414 - the same
+from flashsale_core.deliveries import Encoded as Encoded  # noqa: PLC0414 - the same
 from flashsale_core.errors import Corrupt, Unavailable
 from flashsale_core.events import (
     Barrier,
@@ -28,19 +44,15 @@ from flashsale_core.events import (
 from flashsale_core.model import (
     Door,
     Epoch,
-    EventId,
     GateRecord,
     ItemId,
     Order,
-    OrderStatus,
     PurchaseId,
     PurchaseRequest,
     Sale,
     SaleId,
     SaleState,
     SaleTerms,
-    Source,
-    UserId,
 )
 from flashsale_core.outcomes import GateAnswer, Refused
 
@@ -257,37 +269,6 @@ class StockGate(Protocol):
 # ── the bus ─────────────────────────────────────────────────────────────────────────────────────
 
 
-@attrs.frozen(kw_only=True)
-class BusFeatures:
-    """What really differs between brokers; the contract suite reads it."""
-
-    has_keys: bool
-    """Messages carry a key of their own."""
-    numbers_messages: bool
-    """The broker numbers messages, so two equal ones differ in `origin`."""
-    accepted_partitions: int
-    """On how many partitions a barrier lands."""
-    carries_null_bodies: bool = True
-    """A body may be absent; where it cannot, an absent one arrives empty."""
-    confirms_after_acknowledge: bool = False
-    """`publish` to ACCEPTED returns only after a subscriber acknowledged the fact's delivery."""
-
-
-@attrs.frozen(kw_only=True)
-class Delivery:
-    """Messages of one partition in order. The next of that partition comes after this one ended.
-
-    `token` is the adapter's own, and means nothing to others.
-    """
-
-    channel: Channel
-    partition: int
-    messages: tuple[Message, ...]
-    is_suspect: bool = attrs.field(default=False, eq=False)
-    """May have been in hand when a worker died: handed out before, or the first since joining."""
-    token: object = attrs.field(repr=False, eq=False)
-
-
 class Subscription(Protocol):
     """An open subscription of one channel: every partition in order, partitions side by side."""
 
@@ -340,15 +321,6 @@ class EventBus(Protocol):
         """Raise Unavailable unless the broker answers and the topology has the shape it must."""
 
 
-@attrs.frozen(kw_only=True)
-class Encoded:
-    """A fact as bytes, and how a reader recognises their form."""
-
-    body: bytes
-    content_type: str
-    headers: tuple[tuple[str, bytes], ...] = ()
-
-
 Decoded = PurchaseRequest | PurchasesAccepted | Barrier | OrderEvent
 
 
@@ -369,37 +341,6 @@ class Codec(Protocol):
 # ── the database ────────────────────────────────────────────────────────────────────────────────
 
 
-@attrs.frozen(kw_only=True)
-class Decision:
-    """What a batch wants recorded of one purchase. `reason` None: CONFIRMED; else REJECTED."""
-
-    sale_id: SaleId
-    item_id: ItemId
-    purchase_id: PurchaseId
-    user_id: UserId
-    quantity: int
-    source: Source
-    event_id: EventId | None
-    door: Door
-    requested_at_ms: int
-    accepted_at_ms: int
-    reason: str | None = None
-    traceparent: str | None = None
-
-
-@attrs.frozen(kw_only=True)
-class Standing:
-    """The row that stands for a purchase, whoever wrote it; `is_new` when this call did."""
-
-    sale_id: SaleId
-    purchase_id: PurchaseId
-    status: OrderStatus
-    reason: str | None
-    is_new: bool
-    traceparent: str | None = attrs.field(default=None, eq=False)
-    """Of the request that wrote the row, for the log alone; the use case fills it in."""
-
-
 NOTHING_PROMISED: Mapping[SaleId, Epoch] = MappingProxyType({})
 
 
@@ -415,8 +356,9 @@ class OrderRepository(Protocol):
         """Record a batch in ONE transaction and return, a decision each, the row that stands.
 
         `decisions` names a purchase at most once. A purchase that has a row keeps it. A new
-        CONFIRMED row takes its units from the sale (`available` → `sold`) and a new row of either
-        status writes its event to the outbox.
+        CONFIRMED row takes its units from the sale (`available` → `sold`) and a new final row
+        writes its event to the outbox. A new PENDING_PAYMENT row takes its units too
+        (`available` → `pending`), and files a payment that is due at once instead of an event.
         Locks: orders in ascending (sale, id), outbox, sales in ascending id last.
 
         Commits only while every sale of `epochs` still has that epoch: the gate held the units
@@ -482,9 +424,10 @@ class SaleCatalogue(Protocol):
     async def books(self, sale_id: SaleId, epoch: Epoch) -> SaleBooks:
         """Lock the sale's row, set `armed_epoch = epoch`, read it all in the same transaction.
 
-        CONFIRMED rows come as S, REJECTED as X with their reason; parked messages that hold a
-        unit as Q. Raises StaleEpoch unless `epoch` is the sale's and was never armed: one caller
-        alone may load a life of the gate, and a life that sold already is not loaded again.
+        CONFIRMED rows come as S, REJECTED as X with their reason; PENDING_PAYMENT and parked
+        messages that hold a unit as Q. Raises StaleEpoch unless `epoch` is the sale's and was
+        never armed: one caller alone may load a life of the gate, and a life that sold already is
+        not loaded again.
         """
 
     async def read_books(self, sale_id: SaleId) -> SaleBooks:
@@ -562,6 +505,60 @@ class ParkedMessages(Protocol):
         """Find one by its id, whatever became of it."""
 
 
+# ── money ───────────────────────────────────────────────────────────────────────────────────────
+
+
+class PaymentGateway(Protocol):
+    """Charges a buyer, at most once per key however often it is asked.
+
+    Both raise Unavailable(PAYMENT_AWAY) within the adapter's deadline, with `may_have_happened`
+    unless nothing was sent: the outcome is then unknown. Both raise Corrupt when the gateway
+    refuses the question itself, which only a person can mend. No error holds the payment token.
+    """
+
+    async def charge(self, charge: Charge) -> ChargeAnswer:
+        """Charge, or say how the charge of this key stands since it was first asked."""
+
+    async def look_up(self, key: str) -> LookUpAnswer:
+        """Say how the charge of a key stands, and charge nothing."""
+
+
+class Payments(Protocol):
+    """The charges of PENDING_PAYMENT rows, worked off by leases and kept until they are final.
+
+    `settle`, `postpone` and `flag` store only while the payment is pending and `due`'s lease is
+    the latest and has not ended; else nothing is stored, and they answer None or False.
+    """
+
+    async def claim_due(self, limit: int, lease_ms: int) -> list[DuePayment]:
+        """Take due payments, the oldest first; nobody else gets them for `lease_ms`.
+
+        The first claim of a payment starts the time in which it may be charged.
+        """
+
+    async def settle(self, due: DuePayment, end: Charged | Declined) -> Settled | None:
+        """End it in ONE transaction: row, event and units, and the payment token is erased.
+
+        Charged: CONFIRMED, `pending` → `sold`, OrderCreated. Declined: REJECTED
+        (PAYMENT_DECLINED), `pending` → `available`, PurchaseRejected.
+        """
+
+    async def postpone(self, due: DuePayment, retry_in_ms: int, detail: str) -> bool:
+        """Give it back, due again after `retry_in_ms`; `detail` is for a person."""
+
+    async def flag(self, due: DuePayment, detail: str) -> bool:
+        """Leave it to a person: it stays pending, holds its units, and is claimed no more."""
+
+    async def flagged(self, limit: int) -> list[FlaggedPayment]:
+        """List what waits for a person, the oldest first."""
+
+    async def resume(self, sale_id: SaleId, purchase_id: PurchaseId) -> bool:
+        """Make a flagged payment due at once, to be looked up again; False if it is none."""
+
+    async def counts(self) -> PaymentCounts:
+        """Count what is not final."""
+
+
 # ── watching ────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -574,6 +571,7 @@ class Alarm(StrEnum):
     UNIT_PARKED = "unit-parked"
     OUTSIDE_OVERDUE = "outside-overdue"
     SWEEP_FAILED = "sweep-failed"
+    PAYMENT_FLAGGED = "payment-flagged"
     DEPENDENCY_DOWN = "dependency-down"
     REBUILD_WAITS = "rebuild-waits"
     REBUILD_FAILED = "rebuild-failed"
@@ -587,7 +585,10 @@ class Observer(Protocol):
         """Hear that one purchase got one answer (`accepted`, `sold-out`, …)."""
 
     def recorded(self, standing: Standing) -> None:
-        """Hear that a new row stands."""
+        """Hear that a new row stands, or one that was pending is final."""
+
+    def paid(self, purchase_id: PurchaseId, came_to: str) -> None:
+        """Hear what one look at a payment came to (`charged`, `unknown`, …)."""
 
     def parked(self, message: ParkedMessage) -> None:
         """Hear that a message was set aside."""

@@ -7,7 +7,7 @@ import attrs
 
 from flashsale_core.arming import arm_from_database
 from flashsale_core.board import SaleBoard
-from flashsale_core.errors import Conflict, StaleEpoch, Unavailable, Why
+from flashsale_core.errors import Conflict, Invalid, StaleEpoch, Unavailable, Violation, Why
 from flashsale_core.model import ItemId, Sale, SaleId, SaleState, SaleTerms
 from flashsale_core.ports import Clock, GateBooks, ParkedMessages, SaleCatalogue, StockGate
 
@@ -38,22 +38,36 @@ class SaleDesk:
         parked: ParkedMessages,
         clock: Clock,
         wait: Callable[[int], Awaitable[None]],
+        has_gateway: bool = False,
     ) -> None:
-        """Take the ports, and what waits so many milliseconds."""
+        """Take the ports, and what waits so many milliseconds.
+
+        With a payment gateway, every sale needs a price.
+        """
         self._clock = clock
         self._wait = wait
         self._board = board
         self._catalogue = catalogue
         self._gate = gate
         self._parked = parked
+        self._has_gateway = has_gateway
 
     async def init(self, item_id: ItemId, terms: SaleTerms) -> SaleView:
         """Make the item's sale, load its gate and arm it; the same again is a no-op.
 
         A sale that was armed once and has lost its gate is not loaded here: a worker rebuilds it,
         as it may have promised what is not a row yet. Raises Conflict("other-terms") while an
-        unsettled sale has other terms, and Unavailable when it is not armed within INIT_MS.
+        unsettled sale has other terms, Unavailable when it is not armed within INIT_MS, and
+        Invalid for a sale without a price where a payment gateway is configured.
         """
+        if self._has_gateway and terms.unit_price_minor is None:
+            needs = "is required: a payment gateway is configured (0 where the item is free)"
+            raise Invalid(
+                [
+                    Violation(field="unitPriceMinor", problem=needs),
+                    Violation(field="currency", problem="is required: it goes with unitPriceMinor"),
+                ]
+            )
         until_ms = self._clock.monotonic_ms() + INIT_MS
         sale = await self._catalogue.create(item_id, terms)
         if sale.armed_epoch == 0:

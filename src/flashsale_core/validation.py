@@ -11,6 +11,8 @@ from flashsale_core.outcomes import Closed, LimitReached, NotOpen, Refusal, Refu
 
 PurchaseRule = Callable[[PurchaseRequest, SaleTerms], Refused | None]
 """A rule of the user's own: pure, asked of new purchases at both doors, never of replays."""
+TOKEN_MISSING = "PAYMENT_TOKEN_MISSING"  # noqa: S105 - a reason's code
+"""Why a purchase of a sale that takes payment is refused when it brings no token."""
 
 
 def well_formed(**fields: Any) -> PurchaseRequest:
@@ -79,3 +81,15 @@ class Admission:
         if limit is not None and self.held + quantity > limit:
             return LimitReached(limit=limit, held=self.held)
         return None
+
+
+def takes_payment(terms: SaleTerms) -> bool:
+    """Say whether a purchase under these terms must be paid: not without a price, nor for 0."""
+    return bool(terms.unit_price_minor)
+
+
+def needs_token(request: PurchaseRequest, terms: SaleTerms) -> Refused | None:
+    """Refuse a NEW purchase that nobody could charge; a rule like those of the user's own."""
+    if request.payment_token is None and takes_payment(terms):
+        return Refused(code=TOKEN_MISSING, detail="paymentToken is required: this sale is paid for")
+    return None

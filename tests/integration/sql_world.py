@@ -14,7 +14,7 @@ import asyncpg
 from flashsale_sql import SqlDatabase, open_database, upgrade
 from tests.servers import Postgres
 
-TABLES = "sales, orders, outbox, parked_messages, barriers, parked_trail, handling_notes"
+TABLES = "sales, orders, outbox, payments, parked_messages, barriers, parked_trail, handling_notes"
 PATIENCE_S = 20.0
 """How long a test waits for another session to reach a lock."""
 POLL_S = 0.01

@@ -12,6 +12,7 @@ from flashsale_core.testing.dead_letters import DeadLettersContract, HandlingNot
 from flashsale_core.testing.order_repository import OrderRepositoryContract
 from flashsale_core.testing.outbox import OutboxContract
 from flashsale_core.testing.parked_messages import ParkedMessagesContract
+from flashsale_core.testing.payments import PaymentsContract
 from flashsale_core.testing.rebuilds import RebuildsContract
 from flashsale_core.testing.sale_catalogue import SaleCatalogueContract
 from tests.integration.sql_world import copied, emptied, postgresql_url, sqlite_template
@@ -67,6 +68,10 @@ class TestParkedMessagesInPostgresql(InPostgresql, ParkedMessagesContract):
     """The contract, on a real server."""
 
 
+class TestPaymentsInPostgresql(InPostgresql, PaymentsContract):
+    """The contract, on a real server."""
+
+
 class TestOrdersInSqlite(InSqlite, OrderRepositoryContract):
     """The contract, in a file."""
 
@@ -80,6 +85,10 @@ class TestOutboxInSqlite(InSqlite, OutboxContract):
 
 
 class TestParkedMessagesInSqlite(InSqlite, ParkedMessagesContract):
+    """The contract, in a file."""
+
+
+class TestPaymentsInSqlite(InSqlite, PaymentsContract):
     """The contract, in a file."""
 
 

@@ -22,6 +22,7 @@ from sqlalchemy.exc import IntegrityError
 from flashsale_core.errors import Unavailable, Why
 from flashsale_core.model import ItemId, PurchaseId, SaleId, SaleTerms
 from flashsale_core.testing.order_repository import decision, epochs_of, told_events
+from flashsale_core.testing.payment_claims import unpaid
 from flashsale_sql import current_revision, open_database, upgrade, upgrade_sql
 from flashsale_sql.migrate import HEAD, UPGRADE_LOCK
 from flashsale_sql.schema import METADATA
@@ -94,6 +95,26 @@ async def test_an_upgrade_makes_the_tables_and_again_changes_nothing(url: str) -
         await upgrade(url)
         await database.check()
         assert await database.catalogue.get(sale.sale_id) == sale
+
+
+async def test_orders_of_before_payment_are_kept(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The upgrade that lets an order be pending changes no row; SQLite writes its table anew."""
+    run = command.upgrade
+    with monkeypatch.context() as older:
+        older.setattr(command, "upgrade", lambda config, _: run(config, "0001"))
+        await upgrade(url)
+    assert await current_revision(url) == "0001"
+    async with open_database(url) as database:
+        terms = SaleTerms(units=5, unit_price_minor=100, currency="CHF")
+        sale = await database.catalogue.create(ItemId("shoe"), terms)
+        first = [decision(sale, "p1", quantity=2), decision(sale, "p2", reason="CLOSED")]
+        await database.orders.record(first, epochs_of(sale))
+        before = [await database.orders.find(PurchaseId(one)) for one in ("p1", "p2")]
+        await upgrade(url)
+        after = [await database.orders.find(PurchaseId(one)) for one in ("p1", "p2")]
+        assert after == before
+        await database.orders.record([unpaid(sale, "p3")], epochs_of(sale))
+        assert (await database.payments.counts()).pending == 1
 
 
 async def test_upgrades_at_once_do_not_disturb_each_other(url: str) -> None:
@@ -218,7 +239,7 @@ async def test_times_are_times_to_whoever_reads_the_tables(postgresql: str) -> N
         "WHERE table_schema = 'public' AND (column_name LIKE '%\\_at' OR column_name LIKE "
         "'%\\_since' OR column_name LIKE '%\\_until')",
     )
-    assert len(kinds) == 16
+    assert len(kinds) == 21
     assert {row[1] for row in kinds} == {"timestamp with time zone"}
     async with open_database(postgresql) as database:
         sale = await database.catalogue.create(ItemId("shoe"), SaleTerms(units=1))

@@ -29,13 +29,14 @@ from flashsale_core.ports import GateBooks
 from flashsale_core.selling import SaleView
 from flashsale_sql.opening import open_file_database
 
-GROUPS = ("sale", "purchase", "gate", "topics", "db", "schema", "dead-letters")
+GROUPS = ("sale", "purchase", "gate", "topics", "db", "schema", "dead-letters", "payments")
 PROMISED = {
     *("run", "serve", "worker", "settings", "doctor", "buy"),
     *(f"sale {verb}" for verb in ("create", "list", "show", "pause", "resume", "close", "settle")),
     *("topics ensure", "db upgrade", "db current", "db sql"),
     *("gate install", "gate rebuild", "gate show", "gate verify"),
     *(f"dead-letters {verb}" for verb in ("list", "show", "replay", "discard")),
+    *("payments list", "payments resume"),
     *("schema register", "schema show", "schema check", "purchase show"),
 }
 DEAD_PORT = 1

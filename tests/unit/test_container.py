@@ -15,19 +15,24 @@ from structlog.testing import capture_logs
 
 from flashsale import container as composition
 from flashsale.container import Commands, Embedded, HttpApi, Worker
+from flashsale.embedded import FREE_DEMO_TERMS, open_demo_sale
 from flashsale.entry_points import AdapterMissing
 from flashsale.running import going, opened
 from flashsale.setting_kinds import Url
 from flashsale.settings import Settings
 from flashsale.watching import Summaries
-from flashsale_core.errors import Unavailable, Why
+from flashsale_core.charges import PaymentCounts
+from flashsale_core.errors import Invalid, Unavailable, Why
+from flashsale_core.inquiry import PurchaseStatus
 from flashsale_core.model import Door, ItemId, PurchaseRequest, SaleTerms
 from flashsale_core.outcomes import Accepted, Refused
 from flashsale_core.testing.plain_codec import PlainCodec
+from flashsale_core.validation import needs_token
 from flashsale_memory.bus import MemoryBus
 from flashsale_memory.clock import SystemClock
 from flashsale_memory.database import MemoryDatabase
 from flashsale_memory.gate import MemoryStockGate
+from flashsale_memory.payment_gateway import MemoryPaymentGateway
 from tests.unit.world import TurnableClock, Witness, request
 
 ALL = [Commands, HttpApi, Worker, Embedded]
@@ -165,6 +170,63 @@ async def test_each_program_keeps_its_loops(kind: Any, loops: set[str]) -> None:
     """The embedded default keeps a worker's, which hold an API's."""
     assert set(kind(**_parts()).steps()) == loops
     assert set(Embedded(**_parts()).steps()) >= loops
+
+
+def _with_gateway() -> dict[str, Any]:
+    return _parts(payment_url=Url("http://127.0.0.1:1/charges"))
+
+
+async def test_with_a_gateway_a_worker_charges_and_a_new_purchase_needs_a_token() -> None:
+    """One setting turns it on everywhere; without it there is neither loop nor rule."""
+    for kind in (Worker, Embedded):
+        assert "payments" in kind(**_with_gateway()).steps()
+        assert "payments" not in kind(**_parts()).steps()
+    assert "payments" not in HttpApi(**_with_gateway()).steps()
+    for entry in ALL:
+        assert entry(**_with_gateway()).rules() == (needs_token,)
+        assert entry(**_parts()).rules() == ()
+    assert Worker(**_with_gateway()).fulfilment()._has_gateway
+    assert not Worker(**_parts()).fulfilment()._has_gateway
+
+
+async def test_with_a_gateway_no_entrypoint_opens_a_sale_without_a_price() -> None:
+    """Neither the door nor a command; the demo's sale is free."""
+    for kind in ALL:
+        with pytest.raises(Invalid, match="unitPriceMinor"):
+            await kind(**_with_gateway()).sale_desk().init(ItemId("1"), SaleTerms(units=1))
+    parts = _with_gateway()
+    container = Embedded(**parts)
+    settings = attrs.evolve(parts["settings"], database_url=Url("sqlite+aiosqlite:///x.db"))
+    assert await open_demo_sale(settings, container.catalogue(), container.sale_desk())
+    [sale] = await container.catalogue().current()
+    assert sale.terms == FREE_DEMO_TERMS
+
+
+async def _pending(container: Embedded) -> int:
+    counts: PaymentCounts = await container.database().payments.counts()
+    return counts.pending
+
+
+async def test_an_embedded_engine_charges_what_it_sells() -> None:
+    """From the door to the gateway and back, in one process."""
+    gateway = MemoryPaymentGateway()
+    container = Embedded(**_with_gateway())
+    container.payment_gateway.override(gateway)
+    terms = SaleTerms(units=5, unit_price_minor=100, currency="CHF")
+    await container.sale_desk().init(ItemId("1"), terms)
+    loops = asyncio.create_task(container.loops().run())
+    answer = await container.purchase_desk().buy(request("p1", token="tok"))
+    assert isinstance(answer, Accepted)
+    async with asyncio.timeout(5):
+        while not gateway.charges or await _pending(container):  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.01)
+    container.stopping().set()
+    await asyncio.wait_for(loops, 5)
+    [charge] = gateway.charges.values()
+    assert charge.amount_minor == 100
+    view = await container.inquiry().find(answer.purchase_id)
+    assert view is not None
+    assert view.status is PurchaseStatus.CONFIRMED
 
 
 async def test_loops_run_and_stop_together() -> None:

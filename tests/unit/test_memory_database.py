@@ -7,6 +7,7 @@ from flashsale_core.testing.dead_letters import DeadLettersContract, HandlingNot
 from flashsale_core.testing.order_repository import OrderRepositoryContract
 from flashsale_core.testing.outbox import OutboxContract
 from flashsale_core.testing.parked_messages import ParkedMessagesContract
+from flashsale_core.testing.payments import PaymentsContract
 from flashsale_core.testing.rebuilds import RebuildsContract
 from flashsale_core.testing.sale_catalogue import SaleCatalogueContract
 from flashsale_memory.clock import SystemClock
@@ -32,6 +33,10 @@ class TestMemoryOutbox(OutboxContract):
 
 
 class TestMemoryParkedMessages(ParkedMessagesContract):
+    """The contract, in one process."""
+
+
+class TestMemoryPayments(PaymentsContract):
     """The contract, in one process."""
 
 

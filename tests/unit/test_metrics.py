@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from flashsale_core.board import SaleBoard
+from flashsale_core.charges import Charged
 from flashsale_core.errors import Unavailable, Why
 from flashsale_core.events import Channel, Message, ParkedMessage, ParkedStatus, PurchasesAccepted
 from flashsale_core.model import (
@@ -361,6 +362,44 @@ async def test_consumer_lag_is_read_from_the_subscription(
     assert value(metrics, "flashsale_consumer_lag_messages", channel="accepted") == 2
     assert value(metrics, "flashsale_consumer_lag_messages", channel="requests") is None
     assert value(metrics, "flashsale_dependency_up", name="bus") == 1
+
+
+def test_a_look_at_a_payment_is_counted_by_what_it_came_to(
+    metrics: Metrics, observer: PrometheusObserver
+) -> None:
+    """Charged and declined are ends; the others say what a provider is like today."""
+    for came_to in ("charged", "unknown", "unknown"):
+        observer.paid(PurchaseId("p"), came_to)
+    name = "flashsale_payments_total"
+    assert value(metrics, name, outcome="charged") == 1
+    assert value(metrics, name, outcome="unknown") == 2
+    assert value(metrics, name, outcome="declined") is None
+
+
+async def test_open_payments_are_counted_and_the_oldest_ages(
+    metrics: Metrics, board: SaleBoard, clock: TurnedClock
+) -> None:
+    """Pending ones, those that wait for a person, and for how long; gone with their ends."""
+    database = MemoryDatabase(clock)
+    terms = SaleTerms(units=5, unit_price_minor=1, currency="CHF")
+    sale = await database.catalogue.create(ItemId("1"), terms)
+    due = [
+        attrs.evolve(decision(), awaits_payment=True, purchase_id=PurchaseId(f"p{n}"))
+        for n in range(3)
+    ]
+    await database.orders.record(due, {sale.sale_id: sale.epoch})
+    gate = MemoryStockGate(clock)
+    sampler = Sampler(metrics, board=board, gate=gate, clock=clock, payments=database.payments)
+    clock.ms += 7_000
+    [first, second, _] = await database.payments.claim_due(10, 60_000)
+    await database.payments.flag(first, "x")
+    await sampler.sample()
+    assert value(metrics, "flashsale_open_payments", state="pending") == 2
+    assert value(metrics, "flashsale_open_payments", state="flagged") == 1
+    assert value(metrics, "flashsale_open_payment_age_seconds") == 7
+    await database.payments.settle(second, Charged(reference="ch"))
+    await sampler.sample()
+    assert value(metrics, "flashsale_open_payments", state="pending") == 1
 
 
 async def test_parked_messages_and_the_outbox_are_counted_in_the_database(

@@ -42,6 +42,7 @@ TABLE = [
     (Unavailable(Why.REGISTRY_AWAY), Fault.DEPENDENCY, True),
     (Unavailable(Why.GATE_AWAY), Fault.DEPENDENCY, True),
     (Unavailable(Why.OVERLOADED), Fault.DEPENDENCY, True),
+    (Unavailable(Why.PAYMENT_AWAY), Fault.DEPENDENCY, True),
     (Unavailable(Why.NOT_ARMED), Fault.SALE, True),
     (Unavailable(Why.PAUSED), Fault.SALE, True),
     (Unavailable(Why.HALTED), Fault.SALE, True),

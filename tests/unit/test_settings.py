@@ -6,6 +6,7 @@ from pathlib import Path
 
 import attrs
 import pytest
+from typed_settings import Secret
 
 from flashsale.entry_points import EXTRAS, AdapterMissing, Group, opener, schemes
 from flashsale.setting_kinds import Address, Url
@@ -309,6 +310,23 @@ def test_our_own_adapters_are_found_by_their_schemes() -> None:
     assert set(schemes(Group.DATABASES)) >= {"sqlite+aiosqlite", "postgresql+asyncpg"}
     ours = {scheme for group in Group for scheme in schemes(group)} - {"memory"}
     assert set(EXTRAS) == ours
+
+
+@pytest.mark.parametrize(
+    ("changed", "problem"),
+    [
+        ({"payment_lease_ms": 20_000}, "must be above two deadlines"),
+        ({"payment_retry_initial_ms": 400_000}, "must not be above payment_retry_max_ms"),
+        ({"payment_auth": Secret("sk")}, "FLASHSALE_PAYMENT_URL is missing"),
+        ({"payment_url": Url("carrier-pigeon://x")}, "nothing installed opens carrier-pigeon://"),
+    ],
+)
+def test_payment_settings_that_do_not_fit_are_refused(
+    changed: dict[str, object], problem: str
+) -> None:
+    """A lease that may end during a call would let two workers call at once."""
+    with pytest.raises(SettingsError, match=problem):
+        check(attrs.evolve(Settings(), **changed), Entrypoint.RUN)  # type: ignore[arg-type]
 
 
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

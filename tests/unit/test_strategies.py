@@ -9,7 +9,7 @@ import pytest
 from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 
-from flashsale_core import events, model, outcomes
+from flashsale_core import charges, events, model, outcomes
 from flashsale_core.events import (
     Barrier,
     Message,
@@ -93,11 +93,21 @@ DRAWN_BY: dict[type, st.SearchStrategy[Any]] = {
     ParkedMessage: parked_messages(),
     **dict.fromkeys((Reserved, Replayed), gate_answers()),
     **dict.fromkeys((SoldOut, LimitReached, NotOpen, Closed, Refused), strategies.refusals()),
+    charges.Charge: strategies.charges(),
+    **dict.fromkeys(
+        (charges.Charged, charges.Declined, charges.InProgress, charges.NeverHeard),
+        strategies.look_up_answers(),
+    ),
+    charges.DuePayment: strategies.due_payments(),
+    charges.FlaggedPayment: strategies.flagged_payments(),
+    charges.PaymentCounts: strategies.payment_counts(),
     **dict.fromkeys((Accepted, Ended, OutcomeUnknown, UnknownItem, KeyReused), buy_answers()),
 }
 
 
-@pytest.mark.parametrize("kind", [k for m in (model, events, outcomes) for k in values_of(m)])
+@pytest.mark.parametrize(
+    "kind", [k for m in (model, events, outcomes, charges) for k in values_of(m)]
+)
 def test_every_value_of_the_domain_is_drawn(kind: type) -> None:
     """Who adds a value to the domain adds a strategy for it."""
     assert kind in DRAWN_BY, f"no strategy draws {kind.__name__}"

@@ -25,13 +25,20 @@ from flashsale_core.model import (
     UserId,
 )
 from flashsale_core.parking import Parking
-from flashsale_core.ports import Alarm, Delivery, GateBooks, Standing, Subscription
+from flashsale_core.ports import (
+    Alarm,
+    Delivery,
+    GateBooks,
+    PaymentGateway,
+    Standing,
+    Subscription,
+)
 from flashsale_core.purchase import PurchaseDesk
 from flashsale_core.rebuild import Rebuild
 from flashsale_core.selling import SaleDesk
 from flashsale_core.sweeper import Sweeper
 from flashsale_core.testing.plain_codec import PlainCodec
-from flashsale_core.validation import PurchaseRule
+from flashsale_core.validation import PurchaseRule, needs_token
 from flashsale_memory.bus import MemoryBus
 from flashsale_memory.database import MemoryDatabase
 from flashsale_memory.gate import MemoryStockGate
@@ -61,6 +68,7 @@ class Witness:
         """Begin with nothing heard."""
         self.alarms: list[Alarm] = []
         self.rows: list[Standing] = []
+        self.payments: list[str] = []
         self.set_aside: list[ParkedMessage] = []
         self.republished_count = 0
 
@@ -70,6 +78,10 @@ class Witness:
     def recorded(self, standing: Standing) -> None:
         """Remember a row."""
         self.rows.append(standing)
+
+    def paid(self, purchase_id: PurchaseId, came_to: str) -> None:
+        """Remember what a look at a payment came to."""
+        self.payments.append(came_to)
 
     def parked(self, message: ParkedMessage) -> None:
         """Remember a parked message."""
@@ -90,8 +102,12 @@ class Witness:
 class World:
     """Every use case on memory adapters, and short words for tests."""
 
-    def __init__(self, rules: Sequence[PurchaseRule] = ()) -> None:
-        """Wire it as the containers do."""
+    def __init__(
+        self, rules: Sequence[PurchaseRule] = (), *, gateway: PaymentGateway | None = None
+    ) -> None:
+        """Wire it as the containers do; with a gateway, what has a price is paid for."""
+        has_gateway = gateway is not None
+        rules = (*rules, needs_token) if has_gateway else rules
         self.clock = TurnableClock()
         self.witness = Witness()
         self.codec = PlainCodec()
@@ -111,6 +127,7 @@ class World:
             codec=self.codec,
             observer=witness,
             rules=rules,
+            has_gateway=has_gateway,
         )
         self.parking = Parking(
             fulfilment=self.fulfilment,
@@ -145,6 +162,7 @@ class World:
             parked=database.parked,
             clock=self.clock,
             wait=self.wait,
+            has_gateway=has_gateway,
         )
         self.rebuild = Rebuild(
             board=self.board,
@@ -244,7 +262,11 @@ class World:
 
 
 def request(
-    purchase: str = "p1", user: str = "ann", item: str = "1", quantity: int = 1
+    purchase: str = "p1",
+    user: str = "ann",
+    item: str = "1",
+    quantity: int = 1,
+    token: str | None = None,
 ) -> PurchaseRequest:
     """Make a buyer's request."""
     return PurchaseRequest(
@@ -254,4 +276,5 @@ def request(
         quantity=quantity,
         requested_at_ms=START_MS,
         source=Source.WEB,
+        payment_token=token,
     )

@@ -7,6 +7,7 @@ from flashsale_memory.handling_notes import MemoryHandlingNotes
 from flashsale_memory.order_repository import MemoryOrderRepository
 from flashsale_memory.outbox import MemoryOutbox
 from flashsale_memory.parked_messages import MemoryParkedMessages
+from flashsale_memory.payments import MemoryPayments
 from flashsale_memory.rebuilds import MemoryRebuilds
 from flashsale_memory.sale_catalogue import MemorySaleCatalogue
 from flashsale_memory.tables import Tables
@@ -25,6 +26,7 @@ class MemoryDatabase:
         self.rebuilds = MemoryRebuilds(tables)
         self.letters = MemoryDeadLetters(tables)
         self.notes = MemoryHandlingNotes(tables)
+        self.payments = MemoryPayments(tables)
 
     async def check(self) -> None:
         """Find nothing wrong: there is nothing that could be away."""

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import attrs
 
+from flashsale_core.charges import Charge
 from flashsale_core.errors import StaleEpoch
 from flashsale_core.model import (
     Epoch,
@@ -15,9 +16,9 @@ from flashsale_core.model import (
     SaleId,
     SaleState,
 )
-from flashsale_core.occurrence import order_event
+from flashsale_core.occurrence import order_event, payment_key
 from flashsale_core.ports import NOTHING_PROMISED, Decision, OrderRepository, Standing
-from flashsale_memory.tables import Key, Tables, WaitingFact
+from flashsale_memory.tables import Key, PaymentRow, Tables, WaitingFact
 
 
 class MemoryOrderRepository:
@@ -45,8 +46,11 @@ class MemoryOrderRepository:
         for one in new:
             key = _key_of(one)
             sale = self._tables.sales.get(one.sale_id)
-            self._tables.orders[key] = _order(one, reasons[key], sale, now_ms)
-            self._tables.outbox.append(WaitingFact(order_event(one, reasons[key], now_ms)))
+            order = self._tables.orders[key] = _order(one, reasons[key], sale, now_ms)
+            if order.status is OrderStatus.PENDING_PAYMENT:
+                self._tables.payments[key] = _payment(one, order)
+            else:
+                self._tables.outbox.append(WaitingFact(order_event(one, reasons[key], now_ms)))
         return [_standing(self._tables.orders[key], is_new=key in reasons) for key in keys]
 
     def _refuse_stale(self, new: Iterable[Decision], epochs: Mapping[SaleId, Epoch]) -> None:
@@ -74,10 +78,12 @@ class MemoryOrderRepository:
                 continue
             sale = self._tables.sales.get(one.sale_id)
             if sale is not None and one.quantity <= sale.available:
+                pending = one.quantity if one.awaits_payment else 0
                 self._tables.sales[one.sale_id] = attrs.evolve(
                     sale,
                     available=sale.available - one.quantity,
-                    sold=sale.sold + one.quantity,
+                    pending=sale.pending + pending,
+                    sold=sale.sold + one.quantity - pending,
                 )
                 continue
             reasons[_key_of(one)] = Reason.GATE_DRIFT.value
@@ -123,8 +129,33 @@ def _order(one: Decision, reason: str | None, sale: Sale | None, now_ms: int) ->
         requested_at_ms=one.requested_at_ms,
         accepted_at_ms=one.accepted_at_ms,
         recorded_at_ms=now_ms,
-        status=OrderStatus.CONFIRMED if reason is None else OrderStatus.REJECTED,
+        status=_status(one, reason),
         reason=reason,
+    )
+
+
+def _status(one: Decision, reason: str | None) -> OrderStatus:
+    if reason is not None:
+        return OrderStatus.REJECTED
+    return OrderStatus.PENDING_PAYMENT if one.awaits_payment else OrderStatus.CONFIRMED
+
+
+def _payment(one: Decision, order: Order) -> PaymentRow:
+    if order.unit_price_minor is None or order.currency is None:
+        raise ValueError("a purchase without a price cannot await payment")
+    charge = Charge(
+        key=payment_key(one.sale_id, one.purchase_id),
+        sale_id=one.sale_id,
+        purchase_id=one.purchase_id,
+        amount_minor=order.unit_price_minor * order.quantity,
+        currency=order.currency,
+        payment_token=one.payment_token,
+    )
+    return PaymentRow(
+        charge=charge,
+        traceparent=one.traceparent,
+        due_at_ms=order.recorded_at_ms,
+        made_at_ms=order.recorded_at_ms,
     )
 
 

@@ -22,6 +22,11 @@ from flashsale_core.ports import SaleBooks, SaleCatalogue
 from flashsale_memory.tables import Tables
 
 _ENDED = (ParkedStatus.REPLAYED, ParkedStatus.DISCARDED)
+_STATE_OF_ROW = {
+    OrderStatus.PENDING_PAYMENT: PurchaseState.QUEUED,
+    OrderStatus.CONFIRMED: PurchaseState.SOLD,
+    OrderStatus.REJECTED: PurchaseState.ENDED,
+}
 
 
 class MemorySaleCatalogue:
@@ -132,10 +137,9 @@ class MemorySaleCatalogue:
 
 
 def _record(order: Order) -> GateRecord:
-    is_sold = order.status is OrderStatus.CONFIRMED
     return GateRecord(
         purchase_id=order.purchase_id,
-        state=PurchaseState.SOLD if is_sold else PurchaseState.ENDED,
+        state=_STATE_OF_ROW[order.status],
         user_id=order.user_id,
         quantity=order.quantity,
         reason=order.reason,

@@ -5,6 +5,7 @@ Between two awaits nobody else runs, so a method that awaits nothing is a transa
 
 import attrs
 
+from flashsale_core.charges import Charge
 from flashsale_core.events import OrderEvent, ParkedMessage
 from flashsale_core.letters import TrailEntry
 from flashsale_core.model import Order, PurchaseId, Sale, SaleId
@@ -32,6 +33,21 @@ class ParkedRow:
 
 
 @attrs.define(eq=False)
+class PaymentRow:
+    """A charge that is not final, its lease, and when it is due."""
+
+    charge: Charge
+    traceparent: str | None
+    due_at_ms: int
+    made_at_ms: int
+    attempt: int = 0
+    asked_since_ms: int | None = None
+    leased_until_ms: int = 0
+    is_flagged: bool = False
+    detail: str = ""
+
+
+@attrs.define(eq=False)
 class Tables:
     """All that the ports share."""
 
@@ -40,6 +56,7 @@ class Tables:
     state_since: dict[SaleId, int] = attrs.field(factory=dict)
     orders: dict[Key, Order] = attrs.field(factory=dict)
     outbox: list[WaitingFact] = attrs.field(factory=list)
+    payments: dict[Key, PaymentRow] = attrs.field(factory=dict)
     parked: dict[tuple[str, str], ParkedRow] = attrs.field(factory=dict)
     barriers: set[tuple[str, int]] = attrs.field(factory=set)
     trail: dict[int, list[TrailEntry]] = attrs.field(factory=dict)

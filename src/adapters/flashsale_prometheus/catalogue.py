@@ -44,7 +44,14 @@ ORDERS = Described(
     name="flashsale_orders_total",
     kind=Kind.COUNTER,
     labels=("status", "reason"),
-    help="New rows in the database; reason is empty for CONFIRMED.",
+    help="New rows in the database, and pending ones that ended; reason is empty unless REJECTED.",
+)
+PAYMENTS = Described(
+    name="flashsale_payments_total",
+    kind=Kind.COUNTER,
+    labels=("outcome",),
+    help="Looks at payments by what they came to: charged, declined, in-progress, unknown, away, "
+    "flagged, abandoned, lease-lost.",
 )
 PARKINGS = Described(
     name="flashsale_parkings_total",
@@ -146,6 +153,17 @@ DRIFT = Described(
     labels=("sale",),
     help="Purchases about which gate and database disagree for certain; anything but 0 is wrong.",
 )
+PAYMENTS_OPEN = Described(
+    name="flashsale_open_payments",
+    kind=Kind.GAUGE,
+    labels=("state",),
+    help="Payments that are not final: pending, or flagged for a person.",
+)
+PAYMENTS_AGE = Described(
+    name="flashsale_open_payment_age_seconds",
+    kind=Kind.GAUGE,
+    help="Age of the oldest payment that is not final; 0 while there is none.",
+)
 DEPENDENCY = Described(
     name="flashsale_dependency_up",
     kind=Kind.GAUGE,
@@ -160,9 +178,19 @@ SAMPLED = Described(
 )
 
 METRICS: tuple[Described, ...] = (
-    *(ANSWERS, ORDERS, PARKINGS, REPUBLISHED, ALARMS, BATCH_SIZE, BATCH_SECONDS),
+    *(ANSWERS, ORDERS, PAYMENTS, PARKINGS, REPUBLISHED, ALARMS, BATCH_SIZE, BATCH_SECONDS),
     *(SALES, SALE_STATE, SALE_EPOCH, SALE_ARMED, STOCK, JOURNAL, JOURNAL_OVERDUE),
-    *(LAG, PARKED, LETTERS_HOLDING, OUTBOX, DRIFT, DEPENDENCY, SAMPLED),
+    *(
+        LAG,
+        PARKED,
+        LETTERS_HOLDING,
+        OUTBOX,
+        PAYMENTS_OPEN,
+        PAYMENTS_AGE,
+        DRIFT,
+        DEPENDENCY,
+        SAMPLED,
+    ),
 )
 """All of them, in the order of the documentation."""
 

@@ -24,6 +24,7 @@ class Metrics:
         self.registry = registry
         self.answers = _counter(catalogue.ANSWERS, registry)
         self.orders = _counter(catalogue.ORDERS, registry)
+        self.payments = _counter(catalogue.PAYMENTS, registry)
         self.parkings = _counter(catalogue.PARKINGS, registry)
         self.republished = _counter(catalogue.REPUBLISHED, registry)
         self.alarms = _counter(catalogue.ALARMS, registry)
@@ -41,6 +42,8 @@ class Metrics:
         self.letters_holding = _gauge(catalogue.LETTERS_HOLDING, registry)
         self.outbox = _gauge(catalogue.OUTBOX, registry)
         self._drift = _gauge(catalogue.DRIFT, registry)
+        self.payments_open = _gauge(catalogue.PAYMENTS_OPEN, registry)
+        self.payments_age = _gauge(catalogue.PAYMENTS_AGE, registry)
         self._dependency = _gauge(catalogue.DEPENDENCY, registry)
         self.sampled = _gauge(catalogue.SAMPLED, registry)
 

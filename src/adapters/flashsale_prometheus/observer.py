@@ -15,6 +15,7 @@ class PrometheusObserver:
         """Bind the children of the doors; those of codes are bound when first seen."""
         self._answers = Increments(metrics.answers)
         self._orders = Increments(metrics.orders)
+        self._payments = Increments(metrics.payments)
         self._parkings = Increments(metrics.parkings)
         self._republished = metrics.republished.inc
         self._alarms = {kind: metrics.alarms.labels(kind.value).inc for kind in Alarm}
@@ -29,6 +30,10 @@ class PrometheusObserver:
     def recorded(self, standing: Standing) -> None:
         """Count a new row by status and reason."""
         self._orders[standing.status._value_, standing.reason or ""]()
+
+    def paid(self, purchase_id: PurchaseId, came_to: str) -> None:  # noqa: ARG002 - ids are no labels
+        """Count one look at a payment by what it came to."""
+        self._payments[(came_to,)]()
 
     def parked(self, message: ParkedMessage) -> None:
         """Count a message that was set aside."""

@@ -13,6 +13,7 @@ from flashsale_core.ports import (
     GateBooks,
     Outbox,
     ParkedMessages,
+    Payments,
     StockGate,
     Subscription,
 )
@@ -42,6 +43,7 @@ class Sampler:
         parked: ParkedMessages | None = None,
         letters: DeadLetters | None = None,
         outbox: Outbox | None = None,
+        payments: Payments | None = None,
         subscriptions: Mapping[Channel, Subscription] | None = None,
     ) -> None:
         """Take what this process has; `subscriptions` may be filled and emptied while it runs."""
@@ -52,6 +54,7 @@ class Sampler:
         self._parked = parked
         self._letters = letters
         self._outbox = outbox
+        self._payments = payments
         self._subscriptions = {} if subscriptions is None else subscriptions
         self._shown: set[str] = set()
 
@@ -108,7 +111,7 @@ class Sampler:
             gauge.remove_by_labels({"sale": of})
 
     async def _sample_database(self) -> None:
-        if self._parked is None and self._outbox is None:
+        if self._parked is None and self._outbox is None and self._payments is None:
             return
         try:
             if self._parked is not None:
@@ -119,11 +122,18 @@ class Sampler:
                 self._metrics.letters_holding.set(await self._letters.count(_HOLDING))
             if self._outbox is not None:
                 self._metrics.outbox.set(await self._outbox.backlog())
+            if self._payments is not None:
+                payments = await self._payments.counts()
+                self._metrics.payments_open.labels("pending").set(payments.pending)
+                self._metrics.payments_open.labels("flagged").set(payments.flagged)
+                self._metrics.payments_age.set(payments.oldest_ms / 1_000)
         except Unavailable:
             self._metrics.dependency("database", is_up=False)
             self._metrics.parked.clear()
             self._metrics.outbox.set(nan)
             self._metrics.letters_holding.set(nan)
+            self._metrics.payments_open.clear()
+            self._metrics.payments_age.set(nan)
         else:
             self._seen("database")
 

@@ -25,6 +25,7 @@ _UNSETTLED_PARKED = (
     ParkedStatus.DEAD.value,
 )
 _STATE_OF_ROW = {
+    OrderStatus.PENDING_PAYMENT.value: PurchaseState.QUEUED,
     OrderStatus.CONFIRMED.value: PurchaseState.SOLD,
     OrderStatus.REJECTED.value: PurchaseState.ENDED,
 }

@@ -15,6 +15,7 @@ from flashsale_sql.migrate import HEAD, revision_of
 from flashsale_sql.order_repository import SqlOrderRepository
 from flashsale_sql.outbox import SqlOutbox
 from flashsale_sql.parked_messages import SqlParkedMessages
+from flashsale_sql.payments import SqlPayments
 from flashsale_sql.rebuilds import SqlRebuilds
 from flashsale_sql.sale_catalogue import SqlSaleCatalogue
 from flashsale_sql.transactions import Transactions
@@ -34,6 +35,7 @@ class SqlDatabase:
     rebuilds: SqlRebuilds
     letters: SqlDeadLetters
     notes: SqlHandlingNotes
+    payments: SqlPayments
     _transactions: Transactions
 
     async def check(self) -> None:
@@ -68,5 +70,6 @@ def _assemble(transactions: Transactions) -> SqlDatabase:
         rebuilds=SqlRebuilds(transactions),
         letters=SqlDeadLetters(transactions),
         notes=SqlHandlingNotes(transactions),
+        payments=SqlPayments(transactions),
         transactions=transactions,
     )

@@ -12,7 +12,7 @@ from flashsale_sql.engines import Waits, dialect_of, opened_engines
 from flashsale_sql.schema import revision
 from flashsale_sql.transactions import Transactions
 
-HEAD = "0003"
+HEAD = "0004"
 """The migration that the statements are written for; a test compares it with the files."""
 UPGRADE_LOCK = 0x466C_6173_6853_616C
 """PostgreSQL's advisory lock of two upgrades that begin at the same moment; spells FlashSal."""

@@ -2,20 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import RowMapping, select
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from flashsale_core.model import (
-    Door,
     Epoch,
     Order,
-    OrderStatus,
     PurchaseId,
     SaleId,
-    Source,
 )
 from flashsale_core.ports import NOTHING_PROMISED, Decision, OrderRepository, Standing
 from flashsale_sql.recording import Fences, Recording
+from flashsale_sql.rows import order_of
 from flashsale_sql.schema import orders
 from flashsale_sql.transactions import Transactions
 
@@ -55,7 +53,7 @@ class SqlOrderRepository:
 
         async def work(connection: AsyncConnection) -> list[Order]:
             found = await connection.execute(query.order_by(orders.c.sale_id))
-            return [_order(row) for row in found.mappings()]
+            return [order_of(row) for row in found.mappings()]
 
         return await self._transactions.read(work)
 
@@ -71,26 +69,6 @@ class SqlOrderRepository:
             return [standing.get(key) for key in purchases]
 
         return await self._transactions.read(work)
-
-
-def _order(row: RowMapping) -> Order:
-    return Order(
-        sale_id=row["sale_id"],
-        purchase_id=row["purchase_id"],
-        item_id=row["item_id"],
-        user_id=row["user_id"],
-        quantity=row["quantity"],
-        unit_price_minor=row["unit_price_minor"],
-        currency=row["currency"],
-        source=Source(row["source"]),
-        event_id=row["event_id"],
-        door=Door(row["door"]),
-        requested_at_ms=row["requested_at"],
-        accepted_at_ms=row["accepted_at"] or 0,
-        recorded_at_ms=row["recorded_at"],
-        status=OrderStatus(row["status"]),
-        reason=row["reason"],
-    )
 
 
 _: type[OrderRepository] = SqlOrderRepository

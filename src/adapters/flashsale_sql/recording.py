@@ -1,4 +1,4 @@
-"""The one transaction that records a batch: orders, then their facts, then the sales, last.
+"""The one transaction that records a batch: orders, payments, facts, then the sales, last.
 
 Every step locks in one order for everybody: orders in ascending (sale, id), then (for unknown
 items) the items' advisory locks, then sales in ascending id. The sales rows, which all batches of
@@ -9,20 +9,20 @@ there already, as CONFIRMED. They are changed after the sales are locked, which 
 the same: nobody else can see or wait for rows that this very transaction wrote.
 """
 
-from collections import Counter
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
 
-import attrs
 from sqlalchemy import BigInteger, Text, bindparam, delete, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from flashsale_core.errors import StaleEpoch
-from flashsale_core.model import Epoch, OrderStatus, PurchaseId, Reason, SaleId, SaleState
+from flashsale_core.model import OrderStatus, PurchaseId, Reason, SaleId, SaleState
 from flashsale_core.occurrence import order_event
 from flashsale_core.ports import Decision, Standing
 from flashsale_sql.dialects import Dialect, item_key
 from flashsale_sql.facts import to_json
+from flashsale_sql.fences import Fences, Held, lock_sales
+from flashsale_sql.filing import file_payments, forget_payments
 from flashsale_sql.schema import now, orders, outbox, sales
 
 Key = tuple[SaleId, PurchaseId]
@@ -53,6 +53,14 @@ _TAKE_UNITS = (
         sold=sales.c.sold + bindparam("units", type_=BigInteger),
     )
 )
+_TAKE_UNITS_PENDING = (
+    update(sales)
+    .where(sales.c.sale_id == bindparam("of_sale", type_=Text))
+    .values(
+        available=sales.c.available - bindparam("units", type_=BigInteger),
+        pending=sales.c.pending + bindparam("units", type_=BigInteger),
+    )
+)
 _REJECT = (
     update(orders)
     .where(
@@ -61,35 +69,6 @@ _REJECT = (
     )
     .values(status=OrderStatus.REJECTED.value, reason=Reason.GATE_DRIFT.value)
 )
-
-
-@attrs.frozen(kw_only=True)
-class _Held:
-    """A sale's row while this transaction holds it."""
-
-    epoch: Epoch
-    armed_epoch: Epoch
-    available: int
-
-
-@attrs.frozen
-class Fences:
-    """Between which epochs a batch may commit; see `OrderRepository.record`."""
-
-    epochs: Mapping[SaleId, Epoch]
-    promised: Mapping[SaleId, Epoch]
-
-    def check(self, held: Mapping[SaleId, _Held], with_new_rows: Container[SaleId]) -> None:
-        """Raise StaleEpoch unless each sale, now locked, is where the batch believes it to be."""
-        for sale_id, epoch in self.epochs.items():
-            if sale_id not in held or held[sale_id].epoch != epoch:
-                raise StaleEpoch(f"{sale_id} is no longer in epoch {epoch}")
-        for sale_id, epoch in self.promised.items():
-            row = held.get(sale_id)
-            if sale_id not in with_new_rows:
-                continue
-            if row is None or not epoch == row.armed_epoch < row.epoch:
-                raise StaleEpoch(f"{sale_id} is not between epoch {epoch} and its next life")
 
 
 class Recording:
@@ -106,7 +85,7 @@ class Recording:
         self,
         connection: AsyncConnection,
         decisions: Sequence[Decision],
-        fences: "Fences",
+        fences: Fences,
     ) -> list[Standing]:
         """Record a batch in the connection's transaction; see `OrderRepository.record`."""
         at_ms: int = (await connection.execute(select(now()))).scalar_one()
@@ -115,12 +94,15 @@ class Recording:
         reasons = {_key_of(decision): decision.reason for decision in new}
         old = [_key_of(decision) for decision in decisions if _key_of(decision) not in written]
         standing = await self.standing(connection, old)
-        await self._write_facts(connection, new, reasons, at_ms)
+        unpaid = [decision for decision in new if decision.awaits_payment]
+        await file_payments(connection, unpaid, at_ms)
+        final = [decision for decision in new if not decision.awaits_payment]
+        await self._write_facts(connection, final, reasons, at_ms)
         await self._refuse_known_items(connection, new)
         await self._take_units(connection, new, reasons, fences, at_ms)
         return [
-            _new(key, reasons[key]) if key in reasons else standing[key]
-            for key in map(_key_of, decisions)
+            _new(one, reasons[key]) if key in reasons else standing[key]
+            for key, one in zip(map(_key_of, decisions), decisions, strict=True)
         ]
 
     async def standing(
@@ -180,18 +162,19 @@ class Recording:
         connection: AsyncConnection,
         new: Sequence[Decision],
         reasons: dict[Key, str | None],
-        fences: "Fences",
+        fences: Fences,
         at_ms: int,
     ) -> None:
-        confirmed = [one for one in new if one.reason is None]
-        held = await _lock_sales(connection, {*fences.epochs, *(one.sale_id for one in confirmed)})
+        accepted = [one for one in new if one.reason is None]
+        held = await lock_sales(connection, {*fences.epochs, *(one.sale_id for one in accepted)})
         fences.check(held, {one.sale_id for one in new})
-        taken, misfits = _fit(confirmed, held)
+        taken, misfits = _fit(accepted, held)
         if misfits:
             await self._reject(connection, misfits, reasons, at_ms)
-        if taken:
-            units = [{"of_sale": sale_id, "units": taken[sale_id]} for sale_id in sorted(taken)]
-            await connection.execute(_TAKE_UNITS, units)
+        for statement, units in ((_TAKE_UNITS, taken.sold), (_TAKE_UNITS_PENDING, taken.pending)):
+            given = [{"of_sale": sale_id, "units": units[sale_id]} for sale_id in sorted(units)]
+            if given:
+                await connection.execute(statement, given)
 
     async def _reject(
         self,
@@ -207,6 +190,7 @@ class Recording:
             _REJECT, [{"of_sale": one.sale_id, "of_purchase": one.purchase_id} for one in misfits]
         )
         await connection.execute(delete(outbox).where(outbox.c.occurrence_id.in_(wrong)))
+        await forget_payments(connection, misfits)
         await self._write_facts(connection, misfits, reasons, at_ms)
         halted = {one.sale_id for one in misfits}
         await connection.execute(
@@ -219,40 +203,29 @@ class Recording:
         )
 
 
-async def _lock_sales(
-    connection: AsyncConnection, sale_ids: Iterable[SaleId]
-) -> dict[SaleId, _Held]:
-    """Lock the sales' rows in ascending order; what is read is what the last holder left."""
-    rows = await connection.execute(
-        select(sales.c.sale_id, sales.c.epoch, sales.c.armed_epoch, sales.c.available)
-        .where(sales.c.sale_id.in_(sorted(sale_ids)))
-        .order_by(sales.c.sale_id)
-        .with_for_update()
-    )
-    return {
-        row.sale_id: _Held(epoch=row.epoch, armed_epoch=row.armed_epoch, available=row.available)
-        for row in rows
-    }
-
-
 def _fit(
-    confirmed: Iterable[Decision], held: Mapping[SaleId, _Held]
-) -> tuple[Counter[SaleId], list[Decision]]:
+    accepted: Iterable[Decision], held: Mapping[SaleId, Held]
+) -> tuple[_Taken, list[Decision]]:
     """Hand out what is left in the batch's order; a sale that is not there has nothing."""
     left = {sale_id: row.available for sale_id, row in held.items()}
-    taken: Counter[SaleId] = Counter()
-    misfits = []
-    for one in confirmed:
+    taken, misfits = _Taken(), []
+    for one in accepted:
         if one.quantity > left.get(one.sale_id, 0):
             misfits.append(one)
             continue
         left[one.sale_id] -= one.quantity
-        taken[one.sale_id] += one.quantity
+        column = taken.pending if one.awaits_payment else taken.sold
+        column[one.sale_id] += one.quantity
     return taken, misfits
 
 
+def _status(decision: Decision, reason: str | None) -> OrderStatus:
+    if reason is not None:
+        return OrderStatus.REJECTED
+    return OrderStatus.PENDING_PAYMENT if decision.awaits_payment else OrderStatus.CONFIRMED
+
+
 def _row(decision: Decision) -> tuple[object, ...]:
-    status = OrderStatus.CONFIRMED if decision.reason is None else OrderStatus.REJECTED
     return (
         decision.sale_id,
         decision.purchase_id,
@@ -265,16 +238,16 @@ def _row(decision: Decision) -> tuple[object, ...]:
         decision.requested_at_ms,
         # Zero says that nothing was ever accepted; 1970 would be a lie to whoever reads the table.
         decision.accepted_at_ms or None,
-        status,
+        _status(decision, decision.reason),
         decision.reason,
     )
 
 
-def _new(key: Key, reason: str | None) -> Standing:
+def _new(decision: Decision, reason: str | None) -> Standing:
     return Standing(
-        sale_id=key[0],
-        purchase_id=key[1],
-        status=OrderStatus.CONFIRMED if reason is None else OrderStatus.REJECTED,
+        sale_id=decision.sale_id,
+        purchase_id=decision.purchase_id,
+        status=_status(decision, reason),
         reason=reason,
         is_new=True,
     )

@@ -178,6 +178,24 @@ outbox = Table(
     _maybe_time("claimed_until"),
 )
 
+payments = Table(
+    "payments",
+    METADATA,
+    Column("sale_id", Text, primary_key=True),
+    Column("purchase_id", Text, primary_key=True),
+    _text("state"),
+    _maybe_text("payment_token"),
+    _maybe_text("traceparent"),
+    Column("attempt", Integer, nullable=False),
+    _maybe_time("asked_since"),
+    _time("due_at"),
+    _maybe_time("leased_until"),
+    _maybe_text("reference"),
+    _text("detail"),
+    _time("made_at"),
+    _time("changed_at"),
+)
+
 parked_messages = Table(
     "parked_messages",
     METADATA,

@@ -14,14 +14,20 @@ from typing import Any
 from dependency_injector import containers, providers
 from prometheus_client import CollectorRegistry
 
+from flashsale.assembling import (
+    cashier_of,
+    has_gateway_in,
+    http_door_of,
+    rules_of,
+    with_payments,
+)
 from flashsale.board_keeping import BoardKeeper
-from flashsale.entry_points import AdapterMissing
 from flashsale.gate_look import GateLook
 from flashsale.observing import SUMMARY_EVERY_S, WatchingObserver
+from flashsale.paying import Paying
 from flashsale.readiness import Readiness
 from flashsale.settings import Settings
-from flashsale.settings_rules import load_rules
-from flashsale.supervision import Backoff, Loops
+from flashsale.supervision import Backoff, Loops, Step
 from flashsale.watching import Samples, Summaries
 from flashsale.worker import (
     FORGET_INTERVAL_MS,
@@ -52,16 +58,6 @@ from flashsale_memory.clock import SystemClock
 from flashsale_prometheus import Metrics, PrometheusObserver, Sampler, expose
 
 
-def _http_door(**parts: Any) -> Any:
-    """Build the HTTP application; its web stack is an extra that a worker does not need."""
-    try:
-        from flashsale.http_door import http_door  # noqa: PLC0415 - see above
-    except ImportError as exc:
-        needs = f"the HTTP API needs {exc.name}, which is not installed"
-        raise AdapterMissing(f"{needs}: pip install 'flashsale[http]'") from exc
-    return http_door(**parts)
-
-
 async def _sleep_ms(milliseconds: int) -> None:
     await asyncio.sleep(milliseconds / 1_000)
 
@@ -86,7 +82,8 @@ class Commands(containers.DeclarativeContainer):
     observer = providers.Singleton(
         WatchingObserver, providers.Singleton(PrometheusObserver, metrics)
     )
-    rules = providers.Singleton(load_rules, settings)
+    has_gateway = providers.Callable(has_gateway_in, settings)
+    rules = providers.Singleton(rules_of, settings)
     sleep_ms = providers.Object(_sleep_ms)
     new_rebuild_id = providers.Object(_new_id)
 
@@ -101,6 +98,7 @@ class Commands(containers.DeclarativeContainer):
         parked=database.provided.parked,
         clock=clock,
         wait=sleep_ms,
+        has_gateway=has_gateway,
     )
     rebuild = providers.Singleton(
         Rebuild,
@@ -199,7 +197,7 @@ class HttpApi(_Process):
         Sampler, Commands.metrics, board=Commands.board, gate=Commands.gate, clock=Commands.clock
     )
     http_door: providers.Factory[Any] = providers.Factory(
-        _http_door,
+        http_door_of,
         purchase_desk=purchase_desk,
         sale_desk=Commands.sale_desk,
         inquiry=Commands.inquiry,
@@ -211,7 +209,7 @@ class HttpApi(_Process):
         settings=Commands.settings,
     )
     http_app = providers.Singleton(http_door, readiness=readiness)
-    steps = providers.Dict(
+    steps: providers.Provider[dict[str, Step]] = providers.Dict(
         {
             "sales": _Process.board_keeper.provided.step,
             "readiness": readiness.provided.step,
@@ -233,6 +231,24 @@ class Worker(_Process):
         codec=Commands.codec,
         observer=Commands.observer,
         rules=Commands.rules,
+        has_gateway=Commands.has_gateway,
+    )
+    payment_gateway: providers.Object[Any] = providers.Object(None)
+    cashier = providers.Singleton(
+        cashier_of,
+        Commands.settings,
+        payments=Commands.database.provided.payments,
+        gateway=payment_gateway,
+        gate=Commands.gate,
+        observer=Commands.observer,
+        clock=Commands.clock,
+    )
+    paying = providers.Singleton(
+        Paying,
+        cashier,
+        stopping=_Process.stopping,
+        interval_ms=Commands.settings.provided.payment_interval_ms,
+        at_once=Commands.settings.provided.payment_at_once,
     )
     handling = providers.Singleton(
         Handling, Commands.database.provided.notes, life=providers.Callable(_new_id)
@@ -327,9 +343,10 @@ class Worker(_Process):
         parked=Commands.database.provided.parked,
         letters=Commands.database.provided.letters,
         outbox=Commands.database.provided.outbox,
+        payments=Commands.database.provided.payments,
         subscriptions=subscriptions,
     )
-    steps = providers.Dict(
+    lasting_steps = providers.Dict(
         {
             "accepted": accepted_consumer.provided.step,
             "requests": requests_consumer.provided.step,
@@ -345,6 +362,7 @@ class Worker(_Process):
             "summaries": _Process.summaries.provided.step,
         }
     )
+    steps = providers.Callable(with_payments, lasting_steps, Commands.settings, paying.provider)
     loops = providers.Singleton(_Process.own_loops, steps)
 
 

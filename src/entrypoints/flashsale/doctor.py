@@ -10,10 +10,18 @@ from flashsale.commands.configured import (
     registry_config,
 )
 from flashsale.entry_points import AdapterMissing
-from flashsale.opening import opened_bus, opened_codec, opened_database, opened_gate
+from flashsale.opening import (
+    opened_bus,
+    opened_codec,
+    opened_database,
+    opened_gate,
+    opened_payment,
+)
 from flashsale.settings import Entrypoint, Settings
 from flashsale.settings_loading import SettingsError, load_settings
 from flashsale_core.errors import FlashsaleError
+from flashsale_core.model import PurchaseId, SaleId
+from flashsale_core.occurrence import payment_key
 from flashsale_core.operating import Finding, wrong
 
 LOOK_S_MAX = 20.0
@@ -31,6 +39,7 @@ async def examine() -> list[Finding]:
         _look("bus", _bus(settings)),
         _look("database", _database(settings)),
         _look("registry", _registry(settings)),
+        _look("payment", _payment(settings)),
     )
     found = await asyncio.gather(*looks)
     return [Finding(name="settings"), *(finding for several in found for finding in several)]
@@ -97,3 +106,12 @@ async def _registry(settings: Settings) -> Sequence[Finding]:
     from flashsale_avro.operating import diagnose_registry  # noqa: PLC0415 - an extra
 
     return await diagnose_registry(config)
+
+
+async def _payment(settings: Settings) -> Sequence[Finding]:
+    async with opened_payment(settings) as gateway:
+        if gateway is None:
+            return []  # Nothing is needed where nothing is paid for.
+        # Of no sale: it is looked up, and charges nobody.
+        await gateway.look_up(payment_key(SaleId("doctor.0"), PurchaseId("doctor")))
+    return [Finding(name="payment", said="the gateway answers a look-up")]

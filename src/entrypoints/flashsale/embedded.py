@@ -8,6 +8,8 @@ from flashsale_core.selling import SaleDesk
 
 DEMO_ITEM = ItemId("1")
 DEMO_TERMS = SaleTerms(units=1_000)
+FREE_DEMO_TERMS = SaleTerms(units=1_000, unit_price_minor=0, currency="CHF")
+"""With a payment gateway every sale needs a price; nobody should pay for the demo's."""
 
 
 async def load_gate(catalogue: SaleCatalogue, gate: StockGate) -> None:
@@ -25,7 +27,8 @@ async def open_demo_sale(settings: Settings, catalogue: SaleCatalogue, desk: Sal
     """Open a sale to play with, in a file that never had one; answer whether it is the demo's."""
     sales = await catalogue.current()
     if not sales and settings.database_url.scheme.startswith("sqlite"):
-        await desk.init(DEMO_ITEM, DEMO_TERMS)
+        has_gateway = settings.payment_url is not None
+        await desk.init(DEMO_ITEM, FREE_DEMO_TERMS if has_gateway else DEMO_TERMS)
         return True
     return any(sale.item_id == DEMO_ITEM for sale in sales)
 

@@ -14,12 +14,15 @@ class Group(StrEnum):
     GATES = "flashsale.gates"
     BUSES = "flashsale.buses"
     DATABASES = "flashsale.databases"
+    PAYMENTS = "flashsale.payments"
     GATE_OPERATORS = "flashsale.gate-operators"
     BUS_OPERATORS = "flashsale.bus-operators"
     DATABASE_OPERATORS = "flashsale.database-operators"
 
 
 EXTRAS = {
+    "http": "payment",
+    "https": "payment",
     "redis": "redis",
     "rediss": "redis",
     "kafka": "kafka",

@@ -47,6 +47,8 @@ class WatchingObserver:
         self._fault_lines = 0
         self.batch = metrics.batch
         """Batches are for the metrics alone."""
+        self.paid = metrics.paid
+        """So are looks at payments: an end writes a line as a row, a flag as an alarm."""
 
     def answered(self, door: Door, outcome: str, purchase_id: PurchaseId | None) -> None:
         """Count an answer; write a line about one that is somebody's fault."""

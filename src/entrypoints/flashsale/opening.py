@@ -20,9 +20,11 @@ from flashsale_core.opening import (
     OpenBus,
     OpenDatabase,
     OpenGate,
+    OpenPayment,
+    PaymentOptions,
 )
 from flashsale_core.operating import BusOperator, OperateBus
-from flashsale_core.ports import Clock, Codec, EventBus
+from flashsale_core.ports import Clock, Codec, EventBus, PaymentGateway
 
 
 def opened_gate(
@@ -81,6 +83,22 @@ def opened_database(settings: Settings) -> AbstractAsyncContextManager[Database]
     open_database: OpenDatabase = opener(Group.DATABASES, settings.database_url)
     options = DatabaseOptions(pool_size=settings.database_connections)
     return open_database(settings.database_url.text, options)
+
+
+@asynccontextmanager
+async def opened_payment(settings: Settings) -> AsyncIterator[PaymentGateway | None]:
+    """Open the payment gateway; None where none is configured."""
+    if settings.payment_url is None:
+        yield None
+        return
+    open_payment: OpenPayment = opener(Group.PAYMENTS, settings.payment_url)
+    auth = settings.payment_auth
+    options = PaymentOptions(
+        deadline_ms=settings.payment_deadline_ms,
+        auth=auth.get_secret_value() if auth is not None else None,
+    )
+    async with open_payment(settings.payment_url.text, options) as gateway:
+        yield gateway
 
 
 @asynccontextmanager

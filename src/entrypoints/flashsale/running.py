@@ -18,7 +18,7 @@ import structlog
 from flashsale.container import Commands, Embedded, HttpApi, Worker
 from flashsale.embedded import banner, load_gate, open_demo_sale
 from flashsale.entry_points import AdapterMissing
-from flashsale.opening import opened_bus, opened_codec, opened_database, opened_gate
+from flashsale.opening import opened_bus, opened_codec, opened_database, opened_gate, opened_payment
 from flashsale.settings import Settings
 from flashsale.settings_loading import SettingsError
 from flashsale.starting import StartFailed, bus_fits, claim_port, wait_until_answering
@@ -66,6 +66,10 @@ async def opened(
         container.bus.override(await stack.enter_async_context(opened_bus(settings, codec)))
         database = await stack.enter_async_context(opened_database(settings))
         container.database.override(database)
+        # An API charges nobody, and need not have what a gateway needs.
+        if (payment_gateway := container.providers.get("payment_gateway")) is not None:
+            gateway = await stack.enter_async_context(opened_payment(settings))
+            payment_gateway.override(gateway)
         yield container
 
 

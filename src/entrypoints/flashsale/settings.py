@@ -11,6 +11,11 @@ from urllib.parse import unquote
 import attrs
 from typed_settings import Secret
 
+from flashsale.setting_choices import Durability as Durability  # noqa: PLC0414 - part of the settings
+from flashsale.setting_choices import LogLevel as LogLevel  # noqa: PLC0414 - the same
+from flashsale.setting_choices import SaslMechanism as SaslMechanism  # noqa: PLC0414 - the same
+from flashsale.setting_choices import SecurityProtocol as SecurityProtocol  # noqa: PLC0414 - the same
+from flashsale.setting_choices import WireFormat as WireFormat  # noqa: PLC0414 - the same
 from flashsale.setting_kinds import (
     Address,
     Url,
@@ -40,45 +45,6 @@ class Entrypoint(StrEnum):
     """A command of the command line that looks or changes something and ends."""
 
 
-class Durability(StrEnum):
-    """When a buyer is told ACCEPTED."""
-
-    CONFIRMED = "confirmed"
-
-
-class WireFormat(StrEnum):
-    """In what form messages are written; every form is read."""
-
-    AVRO = "avro"
-    JSON = "json"
-
-
-class LogLevel(StrEnum):
-    """From which weight on a log line is written."""
-
-    DEBUG = "debug"
-    INFO = "info"
-    WARNING = "warning"
-    ERROR = "error"
-
-
-class SecurityProtocol(StrEnum):
-    """How Kafka's brokers are talked to."""
-
-    PLAINTEXT = "PLAINTEXT"
-    SSL = "SSL"
-    SASL_PLAINTEXT = "SASL_PLAINTEXT"
-    SASL_SSL = "SASL_SSL"
-
-
-class SaslMechanism(StrEnum):
-    """How Kafka's brokers are told who we are."""
-
-    PLAIN = "PLAIN"
-    SCRAM_SHA_256 = "SCRAM-SHA-256"
-    SCRAM_SHA_512 = "SCRAM-SHA-512"
-
-
 @attrs.frozen(kw_only=True)
 class Settings:
     """All settings, each valid by itself; `settings_rules` says which do not fit together."""
@@ -105,6 +71,15 @@ class Settings:
     )
     schema_registry_auth: Secret[str] | None = secret(
         "User and password of the schema registry, as user:password."
+    )
+
+    payment_url: Url | None = url(
+        None,
+        """Payment gateway that charges for what is sold: http:// or https://. Without one, an order
+        is CONFIRMED unpaid; with one, every sale needs a price.""",
+    )
+    payment_auth: Secret[str] | None = secret(
+        "Bearer token that the payment gateway is called with."
     )
 
     http_host: str = text(
@@ -266,6 +241,38 @@ class Settings:
     )
     parked_interval_ms: int = whole(
         1_000, 100, MINUTE_MS, "Pause of the feeder that takes up parked messages that are due."
+    )
+    payment_interval_ms: int = whole(
+        500, 10, MINUTE_MS, "Pause between two looks for payments that are due, when none is."
+    )
+    payment_at_once: int = whole(
+        16, 1, 1_000, "Payments that one worker has in hand side by side: calls of the gateway."
+    )
+    payment_deadline_ms: int = whole(
+        10_000,
+        100,
+        5 * MINUTE_MS,
+        """What one call of the payment gateway may take. Later its outcome is unknown, and it is
+        looked up under the same key.""",
+    )
+    payment_lease_ms: int = whole(
+        MINUTE_MS,
+        300,
+        60 * MINUTE_MS,
+        """How long a worker holds a payment that it has in hand, before another may take it; more
+        than two deadlines, because it may look up and charge.""",
+    )
+    payment_retry_initial_ms: int = whole(
+        1_000,
+        10,
+        10 * MINUTE_MS,
+        "When a payment of unknown outcome is looked up first, at most; each later wait doubles.",
+    )
+    payment_retry_max_ms: int = whole(
+        5 * MINUTE_MS,
+        10,
+        60 * MINUTE_MS,
+        "Longest wait before a payment of unknown outcome is looked up again.",
     )
     backoff_initial_ms: int = whole(
         100,

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from importlib import import_module
 
 from flashsale.entry_points import AdapterMissing, Group, opener, point_of
+from flashsale.setting_kinds import Url
 from flashsale.settings import Entrypoint, SecurityProtocol, Settings, WireFormat
 from flashsale_core.validation import PurchaseRule
 
@@ -23,6 +24,7 @@ def problems_of(settings: Settings, entrypoint: Entrypoint) -> list[Problem]:
         _waits,
         _registry,
         _rules,
+        _payment,
     )
     return [problem for check in checks for problem in check(settings, entrypoint)]
 
@@ -58,11 +60,13 @@ def _load_rule(path: str) -> PurchaseRule:
 def _adapters(settings: Settings, entrypoint: Entrypoint) -> Iterator[Problem]:
     # A command opens what it needs, which may be nothing: `buy --url` talks HTTP.
     find = point_of if entrypoint is Entrypoint.COMMAND else opener
-    urls = (
+    urls: tuple[tuple[str, Group, Url], ...] = (
         ("gate_url", Group.GATES, settings.gate_url),
         ("bus_url", Group.BUSES, settings.bus_url),
         ("database_url", Group.DATABASES, settings.database_url),
     )
+    if settings.payment_url is not None:
+        urls = (*urls, ("payment_url", Group.PAYMENTS, settings.payment_url))
     for name, group, url in urls:
         try:
             find(group, url)
@@ -162,3 +166,17 @@ def _rules(settings: Settings, _: Entrypoint) -> Iterator[Problem]:
             _load_rule(path)
         except ValueError as wrong:
             yield "rules", str(wrong)
+
+
+def _payment(settings: Settings, _: Entrypoint) -> Iterator[Problem]:
+    deadline_ms = settings.payment_deadline_ms
+    if settings.payment_lease_ms <= 2 * deadline_ms:
+        yield "payment_lease_ms", f"must be above two deadlines (payment_deadline_ms {deadline_ms})"
+    retry_max_ms = settings.payment_retry_max_ms
+    if settings.payment_retry_initial_ms > retry_max_ms:
+        yield (
+            "payment_retry_initial_ms",
+            f"must not be above payment_retry_max_ms ({retry_max_ms})",
+        )
+    if settings.payment_auth is not None and settings.payment_url is None:
+        yield "payment_auth", "would not be used: FLASHSALE_PAYMENT_URL is missing"

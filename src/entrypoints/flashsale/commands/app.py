@@ -14,6 +14,7 @@ from flashsale.commands import (
     dead_letters,
     gates,
     inspection,
+    payments,
     processes,
     purchases,
     sales,
@@ -48,6 +49,7 @@ EXTRA_OF = {
     "confluent_kafka": "registry",
     "fastavro": "avro",
     "granian": "http",
+    "httpx": "payment",
     "litestar": "http",
     "msgspec": "http",
     "redis": "redis",
@@ -69,7 +71,7 @@ def build_app() -> App:
     )
     for command in (*processes.COMMANDS, *inspection.COMMANDS, purchases.buy):
         app.command(command)
-    for group in (sales, purchases, gates, topics, databases, schemas, dead_letters):
+    for group in (sales, purchases, gates, topics, databases, schemas, dead_letters, payments):
         app.command(group.build())
     app.register_install_completion_command()
     return app

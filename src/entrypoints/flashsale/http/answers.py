@@ -44,9 +44,10 @@ class Purchase(Struct, frozen=True, kw_only=True, rename="camel"):
     status: Annotated[
         str,
         Meta(
-            pattern="^(RESERVED|ACCEPTED|CONFIRMED|REJECTED|PARKED)$",
+            pattern="^(RESERVED|ACCEPTED|PENDING_PAYMENT|CONFIRMED|REJECTED|PARKED)$",
             description="RESERVED: a unit is held, the promise is not safe yet. ACCEPTED: it is. "
-            "CONFIRMED: an order. REJECTED: ended, see `reason`. PARKED: waits for an operator "
+            "PENDING_PAYMENT: the buyer is being charged. CONFIRMED: an order. REJECTED: ended, "
+            "see `reason`. PARKED: waits for an operator "
             "or for its sale.",
             examples=["CONFIRMED"],
         ),

@@ -9,6 +9,14 @@ reason) the values agree, unless you replace one of them.
 """
 
 from flashsale_core.testing.strategies.answers import buy_answers, gate_answers, refusals
+from flashsale_core.testing.strategies.charges import (
+    charge_answers,
+    charges,
+    due_payments,
+    flagged_payments,
+    look_up_answers,
+    payment_counts,
+)
 from flashsale_core.testing.strategies.messages import (
     accepted_purchases,
     barriers,
@@ -46,16 +54,22 @@ __all__ = [
     "accepted_purchases",
     "barriers",
     "buy_answers",
+    "charge_answers",
+    "charges",
+    "due_payments",
     "epochs",
     "event_ids",
+    "flagged_payments",
     "gate_answers",
     "gate_records",
     "identifiers",
     "item_ids",
+    "look_up_answers",
     "messages",
     "order_events",
     "orders",
     "parked_messages",
+    "payment_counts",
     "payment_tokens",
     "purchase_ids",
     "purchase_requests",

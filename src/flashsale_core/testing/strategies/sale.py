@@ -148,6 +148,6 @@ def orders(draw: st.DrawFn, /, **fields: Fields) -> Order:
             accepted_at_ms=times_ms(),
             recorded_at_ms=times_ms(),
             status=st.just(status),
-            reason=st.none() if status is OrderStatus.CONFIRMED else reasons(),
+            reason=reasons() if status is OrderStatus.REJECTED else st.none(),
         )
     )
