@@ -25,22 +25,21 @@ from .world import (
     having,
     place,
     put,
-    without,
 )
 
 
 def slot_of_outside(scene: Scene) -> int:
-    """The worker of the outside door comes after those of the partitions."""
+    """Find the worker of the outside door, after those of the partitions."""
     return scene.partitions
 
 
 def slot_of_feeder(scene: Scene) -> int:
-    """Then comes the feeder."""
+    """Find the feeder, who comes then."""
     return scene.partitions + 1
 
 
 def slot_of_zombie(scene: Scene) -> int:
-    """Then comes the one who lost its partition and does not know."""
+    """Find the one who lost its partition and does not know."""
     return scene.partitions + 2
 
 
@@ -94,9 +93,7 @@ def _feed(world: World, scene: Scene) -> Steps:
         yield from _go_on(world, scene, at, held)
         return
     for parked in dict.fromkeys(world.parked):
-        asked = Hold(
-            parked.purchase, parked.epoch, "", 0, is_confirmed=False, is_recorded=False
-        )
+        asked = Hold(parked.purchase, parked.epoch, "", 0, is_confirmed=False, is_recorded=False)
         for step, after in _judge(world, scene, at, asked):
             yield f"feed: {step}", after
 
@@ -126,9 +123,7 @@ def _decisions(
                 door = "Q" if is_queued or not scene.rules.outside_apart else "O"
                 after, state = reserve(gate, purchase, door, scene)
                 step = f"reserve_many {purchase} (message {message_epoch}) at {name} → {state}"
-                decided = asked._replace(
-                    decided="gate", under=epoch, is_confirmed=state in "ROQS"
-                )
+                decided = asked._replace(decided="gate", under=epoch, is_confirmed=state in "ROQS")
                 yield step, change(world, name, after), decided
         if not is_armed(gate, world.epoch):
             by_database = is_promise and (
@@ -248,15 +243,11 @@ def befall_workers(world: World, scene: Scene) -> Steps:
             yield _fail(world, scene, at, partition)
 
 
-def _fail(
-    world: World, scene: Scene, at: int, partition: tuple[Message, ...]
-) -> tuple[str, World]:
+def _fail(world: World, scene: Scene, at: int, partition: tuple[Message, ...]) -> tuple[str, World]:
     purchase, epoch = partition[0]
     holds_unit = int(epoch >= world.armed_epoch)
     held = Hold(purchase, epoch, "aside", holds_unit, is_confirmed=False, is_recorded=False)
-    after = world._replace(
-        holds=place(world.holds, at, held), failures=world.failures - 1
-    )
+    after = world._replace(holds=place(world.holds, at, held), failures=world.failures - 1)
     behind = partition[1:2]
     if behind and behind[0].purchase == BARRIER and not scene.rules.barrier_after_parking:
         after = _barrier_row(after, behind[0].epoch, at)

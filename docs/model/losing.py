@@ -12,9 +12,6 @@ def lose(world: World, scene: Scene) -> Steps:
         return
     gate, nothing = world.gate, NONE * len(world.rows)
     fewer = world._replace(losses=world.losses - 1, saved=None)
-    if (TAIL in scene.losses or FAILOVER in scene.losses) and world.saved is None:
-        # Only the last moment that is saved before a loss matters, so one is enough.
-        yield "the keys are saved here", world._replace(saved=gate)
     if FLUSHALL in scene.losses:
         kept = gate.armed if scene.rules.function_memory else 0
         yield FLUSHALL, fewer._replace(gate=Gate(0, nothing, kept, gate.load))
@@ -22,20 +19,28 @@ def lose(world: World, scene: Scene) -> Steps:
         yield RESTART, fewer._replace(gate=_without_memory(gate, scene))
     if ORDERED in scene.losses and is_armed(gate, world.epoch) and None in world.builders:
         yield raise_epoch(fewer, scene)
-    if world.saved is not None:
-        back = _without_memory(world.saved, scene)
-        if TAIL in scene.losses:
-            yield TAIL, fewer._replace(gate=back)
-        if FAILOVER in scene.losses:
-            # Where the replica lags, the demoted primary needs a full copy, which clears it.
-            is_whole = world.saved[:2] == gate[:2]
-            kept = gate.armed if is_whole else 0
-            yield FAILOVER, fewer._replace(gate=back, old=gate, demoted=kept)
+    yield from _go_back(world, scene, fewer)
     if FAILBACK in scene.losses and world.demoted:
         # It has the new primary's keys, early or late, and its own memory.
         for keys in {gate, world.saved or gate}:
             again = keys._replace(armed=world.demoted, load=None)
             yield FAILBACK, fewer._replace(gate=again, old=None, demoted=0)
+
+
+def _go_back(world: World, scene: Scene, fewer: World) -> Steps:
+    """Save the keys for a lost tail or a lagging replica, and bring them back."""
+    if world.saved is None:
+        if TAIL in scene.losses or FAILOVER in scene.losses:
+            # Only the last moment that is saved before a loss matters, so one is enough.
+            yield "the keys are saved here", world._replace(saved=world.gate)
+        return
+    back = _without_memory(world.saved, scene)
+    if TAIL in scene.losses:
+        yield TAIL, fewer._replace(gate=back)
+    if FAILOVER in scene.losses:
+        # Where the replica lags, the demoted primary needs a full copy, which clears it.
+        kept = world.gate.armed if world.saved[:2] == world.gate[:2] else 0
+        yield FAILOVER, fewer._replace(gate=back, old=world.gate, demoted=kept)
 
 
 def _without_memory(gate: Gate, scene: Scene) -> Gate:

@@ -46,7 +46,7 @@ def wrong(world: World, scene: Scene) -> str | None:
 
 
 def unproven(world: World) -> str | None:
-    """Name a GATE_DRIFT of a purchase that was promised nothing: the gate was wrong all the same."""
+    """Name a GATE_DRIFT, also of a purchase that was promised nothing: the gate was wrong."""
     return "GATE_DRIFT" if DRIFT in world.rows else None
 
 

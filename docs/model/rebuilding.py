@@ -2,9 +2,7 @@
 
 from .gate import change, instances, is_armed
 from .scene import Scene
-from .world import BARRIER, HELD, NONE, Builder, Gate, Message, Steps, World, place
-
-IDLE: Builder | None = None
+from .world import BARRIER, NONE, Builder, Gate, Message, Steps, World, place
 
 
 def rebuild(world: World, scene: Scene) -> Steps:
@@ -50,10 +48,13 @@ def disarm(world: World, scene: Scene, who: int, builder: Builder) -> Steps:
     The wait ends every promise that is being given (0.8 s), brings every process the new list
     (refresh interval), and lets an old primary without replicas refuse (max-lag + 1 s).
     """
-    if scene.rules.disarm:
-        gate = world.gate._replace(armed=0) if world.gate.epoch < builder.epoch else world.gate
+    gate = world.gate
+    if scene.rules.disarm and gate.epoch < builder.epoch:
+        gate = gate._replace(armed=0)
+        if scene.rules.disarm_ends_load:
+            gate = gate._replace(load=None)
         if scene.disarms_keys and gate.epoch:
-            gate = gate._replace(fence=max(gate.fence, builder.epoch))
+            gate = gate._replace(fence=builder.epoch)
             world = world._replace(saved=None)
         world = world._replace(gate=gate)
     if scene.rules.wait:
@@ -88,7 +89,7 @@ def survivors(world: World, scene: Scene, who: int, builder: Builder) -> Steps:
 
 def drain(world: World, scene: Scene, who: int, builder: Builder) -> Steps:
     """Open the load when every partition's barrier row is there; give up in another's life."""
-    if world.epoch != builder.epoch:
+    if world.epoch != builder.epoch and scene.rules.drain_gives_up:
         yield f"{builder.epoch}: gives up", _end(world, who)
         return
     rows = sum(row[0] == builder.epoch for row in world.cleared)
@@ -156,9 +157,7 @@ def load(world: World, scene: Scene, who: int, builder: Builder) -> Steps:
 
 
 def _with(records: str, loaded: str) -> str:
-    return "".join(
-        old if new == NONE else new for old, new in zip(records, loaded, strict=True)
-    )
+    return "".join(old if new == NONE else new for old, new in zip(records, loaded, strict=True))
 
 
 def arm(world: World, scene: Scene, who: int, builder: Builder) -> Steps:

@@ -21,7 +21,7 @@ class Rules:
     promise_in_time: bool = True
     """Answer 200 only while less than 0.8 s have passed since before the gate was asked."""
     function_memory: bool = True
-    """What is armed lives in the function's memory. Out: in the keys, with all that befalls them."""
+    """What is armed lives in the function's memory. Out: in the keys."""
     record_gate_epoch: bool = True
     """`record` after the gate commits only while the gate's epoch = the sale's epoch."""
     record_message_epoch: bool = True
@@ -48,6 +48,10 @@ class Rules:
     """What a message took that promises nothing stands in O, not in Q."""
     disarm: bool = True
     """A rebuild disarms the gate that it will load before it waits."""
+    disarm_ends_load: bool = True
+    """`disarm` drops an older rebuild's open load too, so that a stalled one cannot arm."""
+    drain_gives_up: bool = True
+    """A rebuild that waits for its barrier gives up when the sale's epoch is another's."""
     wait: bool = True
     """A rebuild waits refresh interval + 0.8 s (+ max-lag + 1 s) before it puts the barrier."""
     old_refuses: bool = True
@@ -89,7 +93,7 @@ class Scene:
     has_stale_lists: bool = False
     """API processes are cut off from the database and keep their list of sales for ever."""
     disarms_keys: bool = False
-    """A proposal: `disarm` writes the new epoch into the keys too, and the wait outlasts any lag."""
+    """A proposal: `disarm` writes the new epoch into the keys, and the wait outlasts any lag."""
     inits: int = 0
     """So many `init` commands run at once on a sale never armed; 0: it is armed already."""
     rules: Rules = field(default_factory=Rules)

@@ -8,7 +8,6 @@ from .protocol import chances, duties, leaked, lost, unproven, wrong
 from .scene import Scene, beginning
 from .world import World
 
-
 STATES_MAX = 5_000_000
 """About 2 GB: no scene of ours comes near."""
 
@@ -37,7 +36,7 @@ class _Seen:
         self._states: dict[bytes, int] = {}
 
     def add(self, world: World) -> tuple[int, bool]:
-        """Number a state; tell whether it is new."""
+        """Give a state its number; tell whether it is new."""
         parts = zip(self._parts, world, strict=True)
         key = array("I", [known.setdefault(part, len(known)) for known, part in parts]).tobytes()
         at = len(self._states)
@@ -63,7 +62,8 @@ class Search:
 
         `states_max` ends a search that grew beyond what was meant. `promises_only`: look for a
         unit sold twice and a promise broken alone, not for leaks, and leave out what follows a
-        GATE_DRIFT of a purchase that nobody was promised. `finds_stuck`: see that a quiet state can be reached from everywhere.
+        GATE_DRIFT of a purchase that nobody was promised. `finds_stuck`: see that a quiet state
+        can be reached from everywhere.
         """
         self._scene = scene
         self._states_max = states_max

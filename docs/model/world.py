@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import NamedTuple, TypeVar
 
 T = TypeVar("T")
-S = TypeVar("S", int, "Flight", "Parked", "tuple[int, int]")
+S = TypeVar("S", bound=tuple[int, ...])
 
 NONE = "-"
 """No record, no row, no promise."""
