@@ -79,7 +79,7 @@ def _known_limit() -> int:
 
 def _belts() -> None:
     print("\nHalves of rules without which nothing was found; the other half is enough here\n")
-    scene = FULL[2]
+    scene = FULL[1]
     for half, what in BELTS.items():
         found = Search(replace(scene, rules=replace(Rules(), **{half: False}))).run()
         print(f"{len(found.trace):5} {found.states:7,}  {what}: {found.violation or 'nothing'}")
