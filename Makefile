@@ -18,7 +18,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # The package itself builds with what the hashes already brought.
 PIP_SELF := $(PIP) --no-deps --no-build-isolation --editable .
-TESTED := src tests
+TESTED := src tests docs/model
 
 .PHONY: help
 help: ## list the targets
@@ -64,6 +64,10 @@ integration: $(VENV)/.installed-dev ## the tests on real servers, which they sta
 .PHONY: docs
 docs: $(VENV)/.installed-dev ## run the code of every page and look up the names that they use
 	@$(BIN)/python -m pytest tests/docs -n $(TEST_PROCESSES) --dist load
+
+.PHONY: model
+model: ## search the protocol's model exhaustively (docs/model; plain Python, some minutes)
+	@$(PYTHON) -m docs.model
 
 .PHONY: check
 check: $(VENV)/.installed-dev ## format, lint, types, import rules, unit tests

@@ -1,0 +1,1 @@
+"""The purchase protocol as a small model, searched exhaustively. README.md tells how."""
