@@ -1,6 +1,6 @@
 """Orders and stock, with the follow-up facts in the same transaction."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from sqlalchemy import RowMapping, select
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -23,10 +23,17 @@ from flashsale_sql.transactions import Transactions
 class SqlOrderRepository:
     """The table `orders`, and what every new row moves with it."""
 
-    def __init__(self, transactions: Transactions) -> None:
-        """Take the database's transactions."""
+    def __init__(
+        self,
+        transactions: Transactions,
+        *,
+        before_commit: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """Take the database's transactions; `before_commit` is awaited inside `record`'s."""
         self._transactions = transactions
         self._recording = Recording(transactions.dialect)
+        if before_commit is not None:
+            self._recording = _BrokenOff(self._recording, before_commit)
 
     async def record(
         self, decisions: Sequence[Decision], epochs: Mapping[SaleId, Epoch]
@@ -68,6 +75,24 @@ class SqlOrderRepository:
             return [standing.get(key) for key in purchases]
 
         return await self._transactions.read(work)
+
+
+class _BrokenOff(Recording):
+    """The same statements, and a wait before the commit."""
+
+    def __init__(self, recording: Recording, before_commit: Callable[[], Awaitable[None]]) -> None:
+        vars(self).update(vars(recording))
+        self._before_commit = before_commit
+
+    async def record(
+        self,
+        connection: AsyncConnection,
+        decisions: Sequence[Decision],
+        epochs: Mapping[SaleId, Epoch],
+    ) -> list[Standing]:
+        standings = await super().record(connection, decisions, epochs)
+        await self._before_commit()
+        return standings
 
 
 def _order(row: RowMapping) -> Order:

@@ -10,6 +10,7 @@ from pathlib import Path
 import attrs
 from typed_settings import Secret
 
+from flashsale.fault_points import Permission
 from flashsale.setting_kinds import (
     Address,
     Url,
@@ -287,4 +288,10 @@ class Settings:
         20_000,
         """How long a stop waits for what is in hand. With what is closed after it, it ends within
         25 s, before an orchestrator's usual 30 s are over.""",
+    )
+    faults: str | None = text(
+        None, "Faults on purpose, for drills alone: after-reserve=kill@3;before-ack=error, …"
+    )
+    faults_allowed: Permission | None = choice(
+        None, Permission, "`yes` lets FLASHSALE_FAULTS break this process."
     )
