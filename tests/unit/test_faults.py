@@ -243,11 +243,13 @@ async def _buy(container: Embedded, purchase: str) -> None:
 
 async def _until_told(container: Embedded, count: int) -> None:
     async def all_told() -> bool:
-        return await container.database().outbox.backlog() == 0
+        left: int = await container.database().outbox.backlog()
+        return left == 0
 
     async def all_sold() -> bool:
         [books] = await container.gate().books([("1.1", 1)])
-        return bool(books.sold == count)
+        sold: int = books.sold
+        return sold == count
 
     await _seen(all_told)
     await _seen(all_sold)
