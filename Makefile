@@ -65,6 +65,10 @@ integration: $(VENV)/.installed-dev ## the tests on real servers, which they sta
 docs: $(VENV)/.installed-dev ## run the code of every page and look up the names that they use
 	@$(BIN)/python -m pytest tests/docs -n $(TEST_PROCESSES) --dist load
 
+.PHONY: model-test
+model-test: $(VENV)/.installed-dev ## a million random commands with crashes, in simulated time (SEED=7 COMMANDS=20000)
+	@$(BIN)/python -m tests.simulation.run --seed $(or $(SEED),0) --commands $(or $(COMMANDS),1000000)
+
 .PHONY: check
 check: $(VENV)/.installed-dev ## format, lint, types, import rules, unit tests
 	@scripts/phase "Format" $(BIN)/ruff format --check $(TESTED)

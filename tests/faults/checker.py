@@ -96,6 +96,12 @@ class _Case:
         return units
 
     @cached_property
+    def put(self) -> set[Key]:
+        """Purchases that a message asked for too: what a door refused, that may still get."""
+        found = {(one.sale_id or "", one.purchase_id or "") for one in self.history.put}
+        return found - {("", "")}
+
+    @cached_property
     def lost(self) -> dict[Key, str]:
         """Promises that did not become orders, and how."""
         found = {}
@@ -150,7 +156,7 @@ class _Case:
             yield Violation(Name.WRONG_ORDER, f"{key}: {row} for {asked}")
         if row.status != "CONFIRMED":
             return
-        if asked.was_refused and not asked.was_accepted:
+        if asked.was_refused and not asked.was_accepted and key not in self.put:
             yield Violation(Name.REFUSED_BUT_ORDERED, f"{key}: {asked.last}")
         if asked.was_accepted:
             told_ms = min(a.at_ms for a in asked.answers if a.told is Told.OK)
@@ -209,7 +215,7 @@ class _Case:
         for put in self.history.put:
             if put.sale_id == sale.sale_id and put.purchase_id is not None:
                 wants.setdefault((put.sale_id, put.purchase_id), put.quantity)
-        gone = 0
+        gone = self.history.freed
         for key in list(wants):
             row = self.rows[key][0] if key in self.rows else None
             ended = row is not None and row.status == "REJECTED"

@@ -83,6 +83,8 @@ class History:
     put: list[Put] = attrs.field(factory=list)
     fault_ended_ms: int = 0
     """After this everything that was promised has a minute."""
+    freed: int = 0
+    """Units that a lost gate held for nobody who was promised one; others may have gone home."""
 
     def ask(self, asked: Asked) -> Asked:
         """Note a purchase before its first attempt."""
