@@ -47,6 +47,7 @@ test: ## install what is missing, say so, and run every test
 	@scripts/phase "Kafka and schema registry" scripts/fetch-servers $(BIN)/python
 	@scripts/phase "Unit tests" $(MAKE) unit
 	@scripts/phase "Integration tests" $(MAKE) integration
+	@scripts/phase "Faults" $(MAKE) drills
 	@scripts/phase "Documentation" $(MAKE) docs
 
 .PHONY: unit
@@ -60,6 +61,14 @@ integration: $(VENV)/.installed-dev ## the tests on real servers, which they sta
 	alone=0; $(BIN)/python -m pytest tests/integration -m alone || alone=$$?; \
 	test $$alone -ne 5 || alone=0; \
 	exit $$((together ? together : alone))
+
+.PHONY: drills
+drills: $(VENV)/.installed-dev ## kill -9 at every point, dying servers, delays and errors, and the judge of it all
+	@$(BIN)/python -m pytest tests/faults
+
+.PHONY: faults
+faults: $(VENV)/.installed-dev ## break everything on both buses for SECONDS=600, drawn from SEED
+	@$(BIN)/python -m tests.faults.campaign --seconds $(or $(SECONDS),600) $(if $(SEED),--seed $(SEED))
 
 .PHONY: docs
 docs: $(VENV)/.installed-dev ## run the code of every page and look up the names that they use

@@ -213,7 +213,7 @@ class _Case:
             if key[0] == sale.sale_id and (asked.was_accepted or no_stock or key in self.rows):
                 wants[key] = asked.quantity
         for put in self.history.put:
-            if put.sale_id == sale.sale_id and put.purchase_id is not None:
+            if put.sale_id == sale.sale_id and put.purchase_id is not None and put.is_sure:
                 wants.setdefault((put.sale_id, put.purchase_id), put.quantity)
         gone = self.history.freed
         for key in list(wants):
@@ -323,7 +323,12 @@ class _Case:
         for put in self.history.put:
             key = (put.sale_id or "", put.purchase_id or "")
             is_done = put.purchase_id is not None and key in self.rows
-            if not is_done and (put.key, put.body) not in parked and key not in parked_ids:
+            if (
+                put.is_sure
+                and not is_done
+                and (put.key, put.body) not in parked
+                and key not in parked_ids
+            ):
                 missing.append(put)
         if self.books.waiting:
             about = f"{self.books.waiting} messages wait on the bus, {len(missing)} not done"
@@ -336,6 +341,8 @@ class _Case:
         return any(one.name is Name.ALTERED_DEAD_LETTER for one in self._letters())
 
     def _events(self) -> Iterator[Violation]:
+        if self.books.events is None:
+            return
         seen: dict[Key, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
         for event in self.books.events:
             seen[event.sale_id, event.purchase_id][event.type].add(event.occurrence_id)

@@ -72,6 +72,8 @@ class Put:
     sale_id: str | None = None
     user_id: str | None = None
     quantity: int = 1
+    is_sure: bool = True
+    """False: its sender never heard whether the broker took it."""
 
 
 @attrs.define
@@ -195,7 +197,8 @@ class Books:
     sales: list[Sale]
     rows: list[Row]
     gates: list[Gate]
-    events: list[Event] = attrs.field(factory=list)
+    events: list[Event] | None = attrs.field(factory=list)
+    """None where nobody listened."""
     letters: list[Letter] = attrs.field(factory=list)
     copies: list[tuple[bytes | None, bytes | None]] | None = None
     """Key and body of every dead letter's copy; None where nobody read them."""

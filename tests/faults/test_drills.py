@@ -1,0 +1,139 @@
+"""The drills that every run of the tests has: each point once by kill -9, and what dies besides.
+
+`make faults` draws from all of them, on both buses, for as long as one likes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import aiosqlite
+import pytest
+
+from flashsale.fault_points import Point
+from tests.faults.buyers import Item, Load, now_ms
+from tests.faults.checker import check
+from tests.faults.history import Books, Gate, History, Row, Sale
+from tests.faults.kinds import AT_THE_DOOR, break_at, kinds_for
+from tests.faults.stack import QUICK, Stack, standing
+from tests.integration.engine import Program, ask, engine
+
+RATE = 60.0
+"""Enough that every point is passed within a second, on two cores that do all the rest too."""
+SEED = 1
+QUIET_S_MAX = 60
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(600)]
+
+
+async def drill(bus: str, folder: Path, points: Sequence[Point], kinds: Sequence[str]) -> Stack:
+    """Break everything named, one after the other, under load, and let the judge speak."""
+    async with standing(bus, folder, SEED) as stack:
+        async with stack.under_load(RATE):
+            for point in points:
+                await break_at(stack, point, "kill")
+            for name in kinds:
+                await kinds_for(bus)[name](stack)
+            stack.history.fault_ended_ms = now_ms()
+            await stack.recovered()
+        _, violations = await stack.judged()
+        assert violations == []
+        assert stack.load.accepted > 0
+        return stack
+
+
+async def test_a_death_at_any_point_loses_and_doubles_nothing(tmp_path: Path) -> None:
+    """Each process that passes a point dies there by kill -9, while buyers go on coming."""
+    points = [*AT_THE_DOOR, *(point for point in Point if point not in AT_THE_DOOR)]
+    stack = await drill("kafka", tmp_path, points, [])
+    assert set(stack.points_hit) == {point.site.name for point in Point}
+
+
+async def test_servers_that_die_or_hang_lose_and_double_nothing(tmp_path: Path) -> None:
+    """Broker, database, API and worker die and come back; Redis hangs, and its replies are lost."""
+    kinds = ["broker-killed", "database-killed", "api-killed", "worker-killed"]
+    await drill("kafka", tmp_path, [], [*kinds, "gate-frozen", "gate-wire-swallows"])
+
+
+SINGLE = Item("drill", units=60, share=1.0, users=200, per_user_limit=2)
+
+
+@pytest.mark.parametrize("action", ["delay:300@0.3", "error@0.1"])
+async def test_delays_and_errors_at_every_point_of_one_process_lose_and_double_nothing(
+    tmp_path: Path, action: str
+) -> None:
+    """`flashsale run` on memory, where every point is armed at once and strikes by chance."""
+    plan = ";".join(f"{point.site.name}={action}" for point in Point)
+    armed = {"FLASHSALE_FAULTS": f"{plan};seed={SEED}", "FLASHSALE_FAULTS_ALLOWED": "yes"}
+    history = History()
+    with engine(tmp_path, {**QUICK, "FLASHSALE_LOG_LEVEL": "warning"}) as ours:
+        program = ours.start("run", **armed)
+        await asyncio.to_thread(program.wait_until_ready)
+        await _open(program)
+        load = Load(history, [SINGLE], lambda: [program.url], random.Random(SEED), "buyer")
+        stop = asyncio.Event()
+        coming = asyncio.create_task(load.come(20.0, stop))
+        await asyncio.sleep(6)
+        stop.set()
+        await coming
+        history.fault_ended_ms = now_ms()
+        await load.all_told()
+        gate = await _quiet(program)
+        assert program.stop() == 0
+        struck = set(re.findall(r'"point": "([a-z-]+)"', program.log.read_text()))
+    books = await _books(tmp_path / "data" / "flashsale.db", gate)
+    assert check(history, books) == []
+    assert load.accepted > 0
+    assert struck == {point.site.name for point in Point}
+
+
+async def _open(program: Program) -> None:
+    query = f"productId={SINGLE.item_id}&stock={SINGLE.units}&maxPerUser={SINGLE.per_user_limit}"
+    until = time.monotonic() + QUIET_S_MAX
+    while True:
+        url = f"{program.url}/purchase/init?{query}"
+        answer = await asyncio.to_thread(ask, "POST", url)
+        if answer.status == 200:
+            return
+        assert time.monotonic() < until, answer
+
+
+async def _quiet(program: Program) -> Gate:
+    """Wait until the gate has followed every row and nothing is left to tell."""
+    until = time.monotonic() + QUIET_S_MAX
+    while True:
+        answer = await asyncio.to_thread(ask, "GET", f"{program.url}/sales/{SINGLE.sale_id}")
+        seen = answer.body.get("gate") or {}
+        if seen.get("journal") == 0:
+            return Gate(
+                SINGLE.sale_id,
+                initial=seen["initial"],
+                available=seen["available"],
+                reserved=seen["reserved"],
+                outside=seen["outside"],
+                queued=seen["queued"],
+                sold=seen["sold"],
+            )
+        assert time.monotonic() < until, answer
+        await asyncio.sleep(0.2)
+
+
+async def _books(path: Path, gate: Gate) -> Books:
+    async with aiosqlite.connect(path) as database:
+        sales = await database.execute_fetchall(
+            "SELECT sale_id, initial, available, sold, pending, per_user_limit, state FROM sales"
+        )
+        rows = await database.execute_fetchall(
+            "SELECT sale_id, purchase_id, user_id, quantity, status, reason, recorded_at "
+            "FROM orders"
+        )
+    return Books(
+        sales=[Sale(*one) for one in sales],
+        rows=[Row(*one) for one in rows],
+        gates=[gate],
+        events=None,
+    )
