@@ -21,6 +21,7 @@ from flashsale.running import going, opened
 from flashsale.setting_kinds import Url
 from flashsale.settings import Entrypoint, Settings
 from flashsale.settings_loading import SettingsError, load_settings
+from flashsale.supervision import FAILURES_MAX
 from flashsale_core.errors import Unavailable, Why
 from flashsale_core.events import Channel, Message
 from flashsale_core.model import ItemId, OrderStatus, PurchaseId, SaleTerms
@@ -275,6 +276,26 @@ async def test_a_delivery_whose_fetching_fails_comes_again() -> None:
         async with asyncio.timeout(1):
             delivery = await subscription.take()
     assert [message.body for message in delivery.messages] == [body]
+
+
+async def test_a_bus_that_cannot_be_told_is_waited_for_however_often(tmp_path: Path) -> None:
+    """An acknowledgement that fails ends a subscription, and never the process."""
+    times = FAILURES_MAX + 5
+    plan = ";".join(f"before-ack=error@{time_}" for time_ in range(1, times + 1))
+    with capture_logs() as lines:
+        async with (
+            opened(Embedded, settings_at(tmp_path, plan), may_install=True) as container,
+            going(container) as loops,
+            asyncio.timeout(PATIENCE_S),
+        ):
+            await container.sale_desk().init(ItemId("1"), SaleTerms(units=UNITS))
+            count = 0
+            while len(_strikes(lines)) < times:
+                await _buy(container, f"p{count}")
+                count += 1
+            assert not loops.done()
+            await _until_told(container, count)
+    assert [line for line in lines if line["event"] == "loop failed"] == []
 
 
 async def test_a_failing_port_says_what_its_adapter_would_say() -> None:
