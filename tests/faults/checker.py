@@ -341,7 +341,7 @@ class _Case:
         return any(one.name is Name.ALTERED_DEAD_LETTER for one in self._letters())
 
     def _events(self) -> Iterator[Violation]:
-        if self.books.events is None:
+        if not self.books.were_events_heard:
             return
         seen: dict[Key, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
         for event in self.books.events:

@@ -197,8 +197,9 @@ class Books:
     sales: list[Sale]
     rows: list[Row]
     gates: list[Gate]
-    events: list[Event] | None = attrs.field(factory=list)
-    """None where nobody listened."""
+    events: list[Event] = attrs.field(factory=list)
+    were_events_heard: bool = True
+    """False where nobody listened."""
     letters: list[Letter] = attrs.field(factory=list)
     copies: list[tuple[bytes | None, bytes | None]] | None = None
     """Key and body of every dead letter's copy; None where nobody read them."""

@@ -146,5 +146,5 @@ async def _books(path: Path, gate: Gate) -> Books:
         sales=[Sale(*one) for one in sales],
         rows=[Row(*one) for one in rows],
         gates=[gate],
-        events=None,
+        were_events_heard=False,
     )
