@@ -40,8 +40,13 @@ def kind(registry: dict[str, Kind]) -> Callable[[Kind], Kind]:
     return note
 
 
-async def break_at(stack: Stack, point: Point, action: str, hold_s: float = 1.5) -> None:
-    """Arm one process with one point, wait until it struck, and have healthy ones again."""
+async def break_at(
+    stack: Stack, point: Point, action: str, *, hold_s: float = 1.5, is_relieved: bool = True
+) -> None:
+    """Arm one process with one point, wait until it struck, and have healthy ones again.
+
+    A drill that arms a worker next anyway does without the healthy ones meanwhile.
+    """
     how = {
         "kill": f"kill@{stack.dice.randint(1, 4)}",
         "delay": "delay:700@0.5",
@@ -60,7 +65,7 @@ async def break_at(stack: Stack, point: Point, action: str, hold_s: float = 1.5)
     stack.points_hit[point.site.name] = stack.points_hit.get(point.site.name, 0) + 1
     if action == "kill":
         assert await asyncio.to_thread(program.process.wait, 20) == -9
-    if not at_the_door:
+    if not at_the_door and is_relieved:
         fresh = [await stack.start("worker") for _ in range(2)]
         await stack.ready(*fresh)
     if action != "kill":
