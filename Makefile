@@ -47,6 +47,7 @@ test: ## install what is missing, say so, and run every test
 	@scripts/phase "Kafka and schema registry" scripts/fetch-servers $(BIN)/python
 	@scripts/phase "Unit tests" $(MAKE) unit
 	@scripts/phase "Integration tests" $(MAKE) integration
+	@scripts/phase "Faults" $(MAKE) drills
 	@scripts/phase "Documentation" $(MAKE) docs
 
 .PHONY: unit
@@ -61,6 +62,14 @@ integration: $(VENV)/.installed-dev ## the tests on real servers, which they sta
 	test $$alone -ne 5 || alone=0; \
 	exit $$((together ? together : alone))
 
+.PHONY: drills
+drills: $(VENV)/.installed-dev ## kill -9 at every point, dying servers, delays and errors, and the judge of it all
+	@$(BIN)/python -m pytest tests/faults
+
+.PHONY: faults
+faults: $(VENV)/.installed-dev ## break everything on both buses for SECONDS=600, drawn from SEED
+	@$(BIN)/python -m tests.faults.campaign --seconds $(or $(SECONDS),600) $(if $(SEED),--seed $(SEED))
+
 .PHONY: docs
 docs: $(VENV)/.installed-dev ## run the code of every page and look up the names that they use
 	@$(BIN)/python -m pytest tests/docs -n $(TEST_PROCESSES) --dist load
@@ -68,6 +77,10 @@ docs: $(VENV)/.installed-dev ## run the code of every page and look up the names
 .PHONY: model
 model: ## search the protocol's model exhaustively (docs/model; plain Python, some minutes)
 	@$(PYTHON) -m docs.model
+
+.PHONY: model-test
+model-test: $(VENV)/.installed-dev ## a million random commands with crashes, in simulated time (SEED=7 COMMANDS=20000)
+	@$(BIN)/python -m tests.simulation.run --seed $(or $(SEED),0) --commands $(or $(COMMANDS),1000000)
 
 .PHONY: check
 check: $(VENV)/.installed-dev ## format, lint, types, import rules, unit tests

@@ -7,6 +7,7 @@ needs, and answers an async context manager: entering opens, leaving closes. Ope
 for a server that is away; `check` tells.
 """
 
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -146,6 +147,8 @@ class DatabaseOptions:
 
     pool_size: int
     """Connections that this process may hold."""
+    before_commit: Callable[[], Awaitable[None]] | None = None
+    """Awaited before each commit of a batch of orders, where given: drills break off there."""
 
 
 class OpenDatabase(Protocol):

@@ -44,7 +44,8 @@ class Proxy:
     @property
     def url(self) -> str:
         """Name the server by way of this proxy."""
-        netloc = f"{self._upstream.username}@localhost:{self.port}"
+        account, at, _ = self._upstream.netloc.rpartition("@")
+        netloc = f"{account}{at}localhost:{self.port}"
         return self._upstream._replace(netloc=netloc).geturl()
 
     def arm(self, words: bytes, cut: Cut) -> None:

@@ -1,7 +1,7 @@
 """Open a database as the ports that it is."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import attrs
@@ -49,7 +49,11 @@ class SqlDatabase:
 
 @asynccontextmanager
 async def open_database(
-    url: str, *, pool_size: int = POOL_SIZE_DEFAULT, waits: Waits | None = None
+    url: str,
+    *,
+    pool_size: int = POOL_SIZE_DEFAULT,
+    waits: Waits | None = None,
+    before_commit: Callable[[], Awaitable[None]] | None = None,
 ) -> AsyncIterator[SqlDatabase]:
     """Open the database of a URL; leaving the context closes its connections.
 
@@ -57,13 +61,15 @@ async def open_database(
     """
     async with opened_engines(url, pool_size=pool_size, waits=waits) as engines:
         transactions = Transactions(engines)
-        yield await asyncio.to_thread(_assemble, transactions)
+        yield await asyncio.to_thread(_assemble, transactions, before_commit)
 
 
-def _assemble(transactions: Transactions) -> SqlDatabase:
+def _assemble(
+    transactions: Transactions, before_commit: Callable[[], Awaitable[None]] | None
+) -> SqlDatabase:
     """Put the ports together; they read their statements' files, so not in the event loop."""
     return SqlDatabase(
-        orders=SqlOrderRepository(transactions),
+        orders=SqlOrderRepository(transactions, before_commit=before_commit),
         catalogue=SqlSaleCatalogue(transactions),
         outbox=SqlOutbox(transactions),
         parked=SqlParkedMessages(transactions),

@@ -52,11 +52,3 @@ async def lock_sales(connection: AsyncConnection, sale_ids: Iterable[SaleId]) ->
         row.sale_id: Held(epoch=row.epoch, armed_epoch=row.armed_epoch, available=row.available)
         for row in rows
     }
-
-
-@attrs.frozen(kw_only=True)
-class _Taken:
-    """Units by sale, for the column that they go to."""
-
-    sold: Counter[SaleId] = attrs.field(factory=Counter)
-    pending: Counter[SaleId] = attrs.field(factory=Counter)

@@ -19,7 +19,9 @@ _SQLITE_READERS = 4
 @asynccontextmanager
 async def open_server_database(url: str, options: DatabaseOptions) -> AsyncIterator[SqlDatabase]:
     """Open a PostgreSQL database; its tables are the operator's to upgrade."""
-    async with open_sql_database(url, pool_size=options.pool_size) as database:
+    async with open_sql_database(
+        url, pool_size=options.pool_size, before_commit=options.before_commit
+    ) as database:
         yield database
 
 
@@ -32,7 +34,9 @@ async def open_file_database(url: str, options: DatabaseOptions) -> AsyncIterato
         if await current_revision(url) != HEAD:
             await upgrade(url)
     pool_size = min(options.pool_size, _SQLITE_READERS)
-    async with open_sql_database(url, pool_size=pool_size) as database:
+    async with open_sql_database(
+        url, pool_size=pool_size, before_commit=options.before_commit
+    ) as database:
         yield database
 
 

@@ -1,6 +1,6 @@
 """Orders and stock, with the follow-up facts in the same transaction."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -12,7 +12,8 @@ from flashsale_core.model import (
     SaleId,
 )
 from flashsale_core.ports import NOTHING_PROMISED, Decision, OrderRepository, Standing
-from flashsale_sql.recording import Fences, Recording
+from flashsale_sql.fences import Fences
+from flashsale_sql.recording import Recording
 from flashsale_sql.rows import order_of
 from flashsale_sql.schema import orders
 from flashsale_sql.transactions import Transactions
@@ -21,10 +22,17 @@ from flashsale_sql.transactions import Transactions
 class SqlOrderRepository:
     """The table `orders`, and what every new row moves with it."""
 
-    def __init__(self, transactions: Transactions) -> None:
-        """Take the database's transactions."""
+    def __init__(
+        self,
+        transactions: Transactions,
+        *,
+        before_commit: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """Take the database's transactions; `before_commit` is awaited inside `record`'s."""
         self._transactions = transactions
         self._recording = Recording(transactions.dialect)
+        if before_commit is not None:
+            self._recording = _BrokenOff(self._recording, before_commit)
 
     async def record(
         self,
@@ -69,6 +77,21 @@ class SqlOrderRepository:
             return [standing.get(key) for key in purchases]
 
         return await self._transactions.read(work)
+
+
+class _BrokenOff(Recording):
+    """The same statements, and a wait before the commit."""
+
+    def __init__(self, recording: Recording, before_commit: Callable[[], Awaitable[None]]) -> None:
+        vars(self).update(vars(recording))
+        self._before_commit = before_commit
+
+    async def record(
+        self, connection: AsyncConnection, decisions: Sequence[Decision], fences: Fences
+    ) -> list[Standing]:
+        standings = await super().record(connection, decisions, fences)
+        await self._before_commit()
+        return standings
 
 
 _: type[OrderRepository] = SqlOrderRepository

@@ -9,9 +9,11 @@ there already, as CONFIRMED. They are changed after the sales are locked, which 
 the same: nobody else can see or wait for rows that this very transaction wrote.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
 
+import attrs
 from sqlalchemy import BigInteger, Text, bindparam, delete, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -69,6 +71,14 @@ _REJECT = (
     )
     .values(status=OrderStatus.REJECTED.value, reason=Reason.GATE_DRIFT.value)
 )
+
+
+@attrs.frozen(kw_only=True)
+class _Taken:
+    """Units by sale, for the column that they go to."""
+
+    sold: Counter[SaleId] = attrs.field(factory=Counter)
+    pending: Counter[SaleId] = attrs.field(factory=Counter)
 
 
 class Recording:

@@ -166,6 +166,7 @@ class _Process(Commands):
         timeout_ms=Commands.settings.provided.probe_timeout_ms,
         interval_ms=Commands.settings.provided.probe_interval_ms,
         tell=Commands.metrics.provided.dependencies,
+        faults=Commands.settings.provided.faults,
     )
     own_loops = providers.Factory(Loops, stopping=stopping, backoff=backoff.provider)
 

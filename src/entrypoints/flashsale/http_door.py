@@ -31,6 +31,7 @@ class LastLook:
                 Dependency(name=one.name, ok=one.is_up, last_error=one.error)
                 for one in report.dependencies
             ),
+            faults=report.faults,
         )
 
 

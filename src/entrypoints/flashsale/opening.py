@@ -4,7 +4,7 @@ Opening waits for no server: a process starts, says that it is not ready, and go
 server is there. The exception is a schema registry, whose numbers must be known before writing.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from flashsale.entry_points import AdapterMissing, Group, opener, schemes
@@ -78,10 +78,12 @@ def bus_operator(settings: Settings, codec: Codec) -> BusOperator | None:
     return operate(settings.bus_url.text, bus_options(settings, codec))
 
 
-def opened_database(settings: Settings) -> AbstractAsyncContextManager[Database]:
-    """Open the database."""
+def opened_database(
+    settings: Settings, *, before_commit: Callable[[], Awaitable[None]] | None = None
+) -> AbstractAsyncContextManager[Database]:
+    """Open the database; `before_commit` is where a drill breaks a batch off."""
     open_database: OpenDatabase = opener(Group.DATABASES, settings.database_url)
-    options = DatabaseOptions(pool_size=settings.database_connections)
+    options = DatabaseOptions(pool_size=settings.database_connections, before_commit=before_commit)
     return open_database(settings.database_url.text, options)
 
 

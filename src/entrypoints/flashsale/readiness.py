@@ -27,6 +27,8 @@ class Report:
 
     looked_at_ms: int | None
     dependencies: tuple[Dependency, ...]
+    faults: str | None = None
+    """What breaks this process on purpose."""
 
     @property
     def is_ready(self) -> bool:
@@ -35,6 +37,7 @@ class Report:
 
     def as_json(self) -> dict[str, object]:
         """Write it as /readyz answers it."""
+        armed = {} if self.faults is None else {"faults": self.faults}
         return {
             "ready": self.is_ready,
             "looked_at_ms": self.looked_at_ms,
@@ -42,6 +45,7 @@ class Report:
                 one.name: {"up": one.is_up, "error": one.error, "error_at_ms": one.error_at_ms}
                 for one in self.dependencies
             },
+            **armed,
         }
 
 
@@ -60,8 +64,12 @@ class Readiness:
         timeout_ms: int,
         interval_ms: int,
         tell: Callable[[Mapping[str, bool]], None] = lambda _: None,
+        faults: str | None = None,
     ) -> None:
-        """Name the dependencies; `tell` hears after each look which are up."""
+        """Name the dependencies; `tell` hears after each look which are up.
+
+        `faults` is what breaks this process on purpose: whoever asks must see it.
+        """
         self._probes = dict(probes)
         self._clock = clock
         self._observer = observer
@@ -71,13 +79,16 @@ class Readiness:
         self.report = Report(
             looked_at_ms=None,
             dependencies=tuple(Dependency(name=name, is_up=False) for name in self._probes),
+            faults=faults,
         )
 
     async def look(self) -> Report:
         """Ask every dependency once; never raises for one that is away."""
         before = self.report
         found = await asyncio.gather(*(self._ask(one) for one in before.dependencies))
-        self.report = Report(looked_at_ms=self._clock.now_ms(), dependencies=tuple(found))
+        self.report = attrs.evolve(
+            before, looked_at_ms=self._clock.now_ms(), dependencies=tuple(found)
+        )
         for was, now in zip(before.dependencies, found, strict=True):
             went_away = was.is_up or before.looked_at_ms is None
             if went_away and not now.is_up:

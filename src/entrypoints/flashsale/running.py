@@ -18,6 +18,8 @@ import structlog
 from flashsale.container import Commands, Embedded, HttpApi, Worker
 from flashsale.embedded import banner, load_gate, open_demo_sale
 from flashsale.entry_points import AdapterMissing
+from flashsale.fault_points import Point
+from flashsale.faults import Faults, parse
 from flashsale.opening import opened_bus, opened_codec, opened_database, opened_gate, opened_payment
 from flashsale.settings import Settings
 from flashsale.settings_loading import SettingsError
@@ -64,13 +66,32 @@ async def opened(
         codec = await stack.enter_async_context(opened_codec(settings))
         container.codec.override(codec)
         container.bus.override(await stack.enter_async_context(opened_bus(settings, codec)))
-        database = await stack.enter_async_context(opened_database(settings))
-        container.database.override(database)
+        faults = _armed(settings)
+        before_commit = faults.hook(Point.BEFORE_COMMIT) if faults is not None else None
+        database = opened_database(settings, before_commit=before_commit)
+        container.database.override(await stack.enter_async_context(database))
         # An API charges nobody, and need not have what a gateway needs.
         if (payment_gateway := container.providers.get("payment_gateway")) is not None:
             gateway = await stack.enter_async_context(opened_payment(settings))
             payment_gateway.override(gateway)
+        if faults is not None:
+            _break(container, faults)
         yield container
+
+
+def _armed(settings: Settings) -> Faults | None:
+    """Make what breaks this process on purpose, and say so; None as a rule."""
+    if settings.faults is None:
+        return None
+    structlog.get_logger("flashsale").warning("faults armed", faults=settings.faults)
+    return Faults(parse(settings.faults))
+
+
+def _break(container: Commands, faults: Faults) -> None:
+    """Let every use case reach its ports by way of the fault points."""
+    container.gate.override(faults.around("gate", container.gate()))
+    container.bus.override(faults.around_bus(container.bus()))
+    container.database.override(faults.around_database(container.database()))
 
 
 @asynccontextmanager

@@ -11,6 +11,7 @@ from urllib.parse import unquote
 import attrs
 from typed_settings import Secret
 
+from flashsale.fault_points import Permission
 from flashsale.setting_choices import Durability as Durability  # noqa: PLC0414 - part of the settings
 from flashsale.setting_choices import LogLevel as LogLevel  # noqa: PLC0414 - the same
 from flashsale.setting_choices import SaslMechanism as SaslMechanism  # noqa: PLC0414 - the same
@@ -309,6 +310,12 @@ class Settings:
         20_000,
         """How long a stop waits for what is in hand. With what is closed after it, it ends within
         25 s, before an orchestrator's usual 30 s are over.""",
+    )
+    faults: str | None = text(
+        None, "Faults on purpose, for drills alone: after-reserve=kill@3;before-ack=error, …"
+    )
+    faults_allowed: Permission | None = choice(
+        None, Permission, "`yes` lets FLASHSALE_FAULTS break this process."
     )
 
 

@@ -4,6 +4,7 @@ import ipaddress
 from collections.abc import Callable, Iterator
 from importlib import import_module
 
+from flashsale import faults
 from flashsale.entry_points import AdapterMissing, Group, opener, point_of
 from flashsale.setting_kinds import Url
 from flashsale.settings import Entrypoint, SecurityProtocol, Settings, WireFormat
@@ -25,6 +26,7 @@ def problems_of(settings: Settings, entrypoint: Entrypoint) -> list[Problem]:
         _registry,
         _rules,
         _payment,
+        _faults,
     )
     return [problem for check in checks for problem in check(settings, entrypoint)]
 
@@ -166,6 +168,20 @@ def _rules(settings: Settings, _: Entrypoint) -> Iterator[Problem]:
             _load_rule(path)
         except ValueError as wrong:
             yield "rules", str(wrong)
+
+
+def _faults(settings: Settings, _: Entrypoint) -> Iterator[Problem]:
+    """Break a process only where somebody said twice that it should be broken."""
+    if settings.faults is None:
+        if settings.faults_allowed is not None:
+            yield "faults_allowed", "goes with FLASHSALE_FAULTS, which is missing: set both or none"
+        return
+    if settings.faults_allowed is None:
+        yield "faults", "would break this process; FLASHSALE_FAULTS_ALLOWED=yes must allow it"
+    try:
+        faults.parse(settings.faults)
+    except ValueError as wrong:
+        yield "faults", str(wrong)
 
 
 def _payment(settings: Settings, _: Entrypoint) -> Iterator[Problem]:

@@ -77,10 +77,17 @@ class Consumer:
 
     async def _consume(self, subscription: Subscription) -> None:
         slots = asyncio.Semaphore(self._deliveries)
-        async with asyncio.TaskGroup() as in_hand:
-            while (delivery := await self._next(subscription, slots)) is not None:
-                work = in_hand.create_task(self._handle(subscription, delivery))
-                work.add_done_callback(lambda _: slots.release())
+        lost: BaseException | None = None
+        try:
+            async with asyncio.TaskGroup() as in_hand:
+                while (delivery := await self._next(subscription, slots)) is not None:
+                    work = in_hand.create_task(self._handle(subscription, delivery))
+                    work.add_done_callback(lambda _: slots.release())
+        except* Unavailable as several:
+            # As a group it would count as a failure of ours, ten of which end the process.
+            lost = several.exceptions[0]
+        if lost is not None:
+            raise lost
 
     async def _next(self, subscription: Subscription, slots: asyncio.Semaphore) -> Delivery | None:
         """Wait for a free slot and a delivery; None at the stop."""

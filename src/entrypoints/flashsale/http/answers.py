@@ -194,6 +194,8 @@ class ReadinessReport(Struct, frozen=True, kw_only=True, rename="camel"):
 
     ready: bool
     dependencies: list[DependencyReport]
+    faults: Annotated[str | UnsetType, Meta(examples=["before-ack=kill@3"])] = UNSET
+    """What breaks this process on purpose, in a drill."""
 
 
 class Liveness(Struct, frozen=True, kw_only=True):

@@ -4,6 +4,7 @@ from typing import Any
 
 from litestar import Request, Response, get
 from litestar.openapi.datastructures import ResponseSpec
+from msgspec import UNSET
 
 from flashsale.http.answers import (
     DependencyReport,
@@ -72,6 +73,7 @@ async def ready(request: Req) -> Response[ReadinessReport]:
             DependencyReport(name=one.name, ok=one.ok, last_error=one.last_error)
             for one in readiness.dependencies
         ],
+        faults=readiness.faults if readiness.faults is not None else UNSET,
     )
     return Response(report, status_code=200 if readiness.ready else 503)
 

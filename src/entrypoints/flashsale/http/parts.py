@@ -36,6 +36,8 @@ class Readiness:
 
     ready: bool
     dependencies: tuple[Dependency, ...] = ()
+    faults: str | None = None
+    """What breaks this process on purpose."""
 
 
 class ReadinessProbe(Protocol):

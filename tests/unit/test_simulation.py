@@ -1,0 +1,153 @@
+"""The use cases in a simulated world: random commands, random crashes, the drills' own judge."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flashsale_core.fulfilment import Fulfilment
+from flashsale_core.model import Sale
+from flashsale_core.outcomes import Accepted, BuyAnswer
+from flashsale_core.ports import Claim
+from flashsale_core.purchase import PurchaseDesk
+from flashsale_core.sweeper import Sweeper
+from flashsale_memory.gate import MemoryStockGate
+from tests.simulation.chance import Runner
+from tests.simulation.databases import InMemory, InSqlite
+from tests.simulation.episode import begin
+from tests.simulation.run import WentWrong, live_many
+from tests.simulation.world import DELIVERY_MAX, World
+
+SEED = 20_261_122
+MEMORY_COMMANDS = 40_000
+SQLITE_COMMANDS = 1_200
+ENOUGH = 24_000
+"""Commands within which each missing mechanism is found, with plenty to spare."""
+
+
+def test_ten_thousand_random_commands_with_crashes_break_no_promise() -> None:
+    """Any awaited call of a port may be the last of its caller; all is simulated, time too."""
+    tally = live_many(InMemory(), SEED, MEMORY_COMMANDS, tell=False)
+    assert tally.commands >= 10_000
+    assert tally.calls >= tally.commands
+
+
+def test_nor_do_they_on_a_real_database_file(tmp_path: Path) -> None:
+    """SQLite's statements and transactions in the place of dicts, under the same clock."""
+    databases = InSqlite(tmp_path)
+    try:
+        live_many(databases, SEED, SQLITE_COMMANDS, tell=False)
+    finally:
+        databases.close()
+
+
+def test_the_same_seed_brings_the_same_episode() -> None:
+    """Else a failure could not be looked at."""
+    traces = []
+    for _ in range(2):
+        databases = InMemory()
+        episode = begin("7:1", databases.make, databases.run)
+        episode.live()
+        traces.append(episode.trace)
+    assert traces[0] == traces[1] != []
+
+
+Break = Callable[[pytest.MonkeyPatch], None]
+BREAKS: list[Break] = []
+
+
+def missing(break_it: Break) -> Break:
+    """Note a mechanism that can be taken out."""
+    BREAKS.append(break_it)
+    return break_it
+
+
+@missing
+def confirm_before_the_answer(patch: pytest.MonkeyPatch) -> None:
+    """ACCEPTED is said whatever the broker says."""
+    promise = PurchaseDesk._promise
+
+    async def hasty(desk: PurchaseDesk, sale: Sale, record: Any, started_ms: float) -> BuyAnswer:
+        await promise(desk, sale, record, started_ms)
+        return Accepted(purchase_id=record.purchase_id, sale_id=sale.sale_id, epoch=sale.epoch)
+
+    patch.setattr(PurchaseDesk, "_promise", hasty)
+
+
+@missing
+def confirm_before_the_mark(patch: pytest.MonkeyPatch) -> None:
+    """A purchase is marked as queued before it is."""
+    promise = PurchaseDesk._promise
+
+    async def hasty(desk: PurchaseDesk, sale: Sale, record: Any, started_ms: float) -> BuyAnswer:
+        await desk._gate.mark_queued(sale.sale_id, sale.epoch, (record.purchase_id,))
+        return await promise(desk, sale, record, started_ms)
+
+    patch.setattr(PurchaseDesk, "_promise", hasty)
+
+
+@missing
+def gate_follows_the_row(patch: pytest.MonkeyPatch) -> None:
+    """The gate is not told how the rows stand."""
+
+    async def idle(*_: Any) -> None:
+        return
+
+    patch.setattr(Fulfilment, "_follow", idle)
+
+
+@missing
+def sweeper(patch: pytest.MonkeyPatch) -> None:
+    """Nobody looks after the journal."""
+
+    async def idle(_: Sweeper) -> int:
+        return 0
+
+    patch.setattr(Sweeper, "sweep", idle)
+
+
+@missing
+def acknowledge_after_the_commit(patch: pytest.MonkeyPatch) -> None:
+    """A delivery is ended before it is done."""
+
+    async def hasty(_: World, process: Any, partition: Any) -> None:
+        taken = partition.messages[partition.done : partition.done + DELIVERY_MAX]
+        partition.done += len(taken)
+        if taken:
+            await process.parking.deliver(taken)
+
+    patch.setattr(World, "deliver", hasty)
+
+
+@missing
+def duplicate_check(patch: pytest.MonkeyPatch) -> None:
+    """The gate takes a unit again for a purchase that it knows."""
+    judge = MemoryStockGate._claim
+
+    def forgetful(gate: MemoryStockGate, ledger: Any, door: Any, claim: Claim) -> Any:
+        ledger.records.pop(claim.request.purchase_id, None)
+        return judge(gate, ledger, door, claim)
+
+    patch.setattr(MemoryStockGate, "_claim", forgetful)
+
+
+@pytest.mark.parametrize("take_out", BREAKS, ids=[one.__name__ for one in BREAKS])
+def test_a_missing_mechanism_is_found_and_told_how_to_be_found_again(
+    monkeypatch: pytest.MonkeyPatch, take_out: Break
+) -> None:
+    """A model test that finds nothing when something is missing proves nothing."""
+    take_out(monkeypatch)
+    with pytest.raises(WentWrong) as found:
+        live_many(InMemory(), SEED, ENOUGH, tell=False)
+    again = re.search(r"--replay (\S+) --first (\d+)", str(found.value))
+    assert again is not None
+    databases = InMemory()
+    episode = begin(again[1], databases.make, Runner(), int(again[2]))
+    try:
+        assert episode.live() != []
+    except Exception:  # noqa: BLE001 - it broke before it could be judged, which is as wrong
+        return
