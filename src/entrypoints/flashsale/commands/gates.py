@@ -9,7 +9,6 @@ from flashsale.cli import EXIT_FAILED
 from flashsale.commands.configured import (
     bus_operator,
     command_settings,
-    gate_operator,
     nothing_to_do,
     opened_commands,
 )
@@ -18,6 +17,7 @@ from flashsale.commands.desk import Shown, gate_json
 from flashsale.commands.ids import SaleIdText
 from flashsale.commands.verifying import gate_settings, verify
 from flashsale.container import Commands
+from flashsale.opening import gate_operator
 from flashsale.settings import Settings
 from flashsale_core.arming import expected_books, rebuild_stopped
 from flashsale_core.errors import Conflict, Unavailable
