@@ -44,6 +44,7 @@ from flashsale.worker import (
 from flashsale_coalesce import CoalescingBus, CoalescingCatalogue, CoalescingGate
 from flashsale_core.board import SaleBoard
 from flashsale_core.discarding import Discarder
+from flashsale_core.ending import Ender
 from flashsale_core.events import Channel
 from flashsale_core.fulfilment import Fulfilment
 from flashsale_core.handling import Handling
@@ -146,6 +147,14 @@ class Commands(containers.DeclarativeContainer):
         codec=codec,
         observer=observer,
     )
+    ender = providers.Singleton(
+        Ender,
+        board=board,
+        gate=gate,
+        parked=database.provided.parked,
+        codec=codec,
+        discarder=discarder,
+    )
 
 
 class _Process(Commands):
@@ -219,6 +228,7 @@ class HttpApi(_Process):
         inquiry=Commands.inquiry,
         letter_desk=Commands.letter_desk,
         discarder=Commands.discarder,
+        ender=Commands.ender,
         clock=Commands.clock,
         metrics_text=_Process.metrics_text,
         observer=Commands.observer,
