@@ -78,6 +78,10 @@ docs: $(VENV)/.installed-dev ## run the code of every page and look up the names
 model: ## search the protocol's model exhaustively (docs/model; plain Python, some minutes)
 	@$(PYTHON) -m docs.model
 
+.PHONY: rebuild-speed
+rebuild-speed: $(VENV)/.installed-dev ## measure how long a lost gate of 100,000 purchases takes to load
+	@$(BIN)/python -m tests.faults.rebuild_speed
+
 .PHONY: model-test
 model-test: $(VENV)/.installed-dev ## a million random commands with crashes, in simulated time (SEED=7 COMMANDS=20000)
 	@$(BIN)/python -m tests.simulation.run --seed $(or $(SEED),0) --commands $(or $(COMMANDS),1000000)
