@@ -46,19 +46,24 @@ test: ## install what is missing, say so, and run every test
 	@scripts/phase "Python packages" $(MAKE) $(VENV)/.installed-dev
 	@scripts/phase "Kafka and schema registry" scripts/fetch-servers $(BIN)/python
 	@scripts/phase "Unit tests" $(MAKE) unit
+	@scripts/phase "Models" $(MAKE) models
 	@scripts/phase "Integration tests" $(MAKE) integration
 	@scripts/phase "Faults" $(MAKE) drills
 	@scripts/phase "Documentation" $(MAKE) docs
 
 .PHONY: unit
 unit: $(VENV)/.installed-dev ## the tests that need no server
-	@$(BIN)/python -m pytest tests/unit -n $(TEST_PROCESSES) --dist worksteal
+	@$(BIN)/python -m pytest tests/unit -m "not model" -n $(TEST_PROCESSES) --dist worksteal
+
+.PHONY: models
+models: $(VENV)/.installed-dev ## the short forms of the protocol's model and of the model test
+	@$(BIN)/python -m pytest tests/unit -m model -n $(TEST_PROCESSES) --dist worksteal
 
 .PHONY: integration
 integration: $(VENV)/.installed-dev ## the tests on real servers, which they start themselves
-	@together=0; $(BIN)/python -m pytest tests/integration -m "not alone" \
+	@together=0; $(BIN)/python -m pytest tests/integration -m "not alone and not long" \
 		-n $(TEST_PROCESSES) --dist loadfile || together=$$?; \
-	alone=0; $(BIN)/python -m pytest tests/integration -m alone || alone=$$?; \
+	alone=0; $(BIN)/python -m pytest tests/integration -m "alone and not long" || alone=$$?; \
 	test $$alone -ne 5 || alone=0; \
 	exit $$((together ? together : alone))
 
@@ -69,6 +74,10 @@ drills: $(VENV)/.installed-dev ## kill -9 at every point, dying servers, delays 
 .PHONY: faults
 faults: $(VENV)/.installed-dev ## break everything on both buses for SECONDS=600, drawn from SEED
 	@$(BIN)/python -m tests.faults.campaign --seconds $(or $(SECONDS),600) $(if $(SEED),--seed $(SEED))
+
+.PHONY: long
+long: $(VENV)/.installed-dev ## the integration tests that take minutes each
+	@$(BIN)/python -m pytest tests/integration -m long -n $(TEST_PROCESSES) --dist loadfile
 
 .PHONY: docs
 docs: $(VENV)/.installed-dev ## run the code of every page and look up the names that they use
