@@ -7,7 +7,7 @@ import time
 from dataclasses import replace
 
 from .scene import Rules, Scene
-from .scenes import BELTS, FAILBACK_WHEN_CUT_OFF, FULL, SHORT, STUCK_WITHOUT, WITHOUT, without
+from .scenes import BELTS, FULL, SHORT, STUCK_WITHOUT, WITHOUT, without
 from .search import Found, Search
 
 
@@ -23,7 +23,7 @@ def main() -> int:
         _print_trace(found)
         return 0
     began = time.process_time()
-    bad = _whole(SHORT if chosen.short else FULL) + _each_rule() + _known_limit()
+    bad = _whole(SHORT if chosen.short else FULL) + _each_rule()
     if not chosen.short:
         _belts()
     took = time.process_time() - began
@@ -66,15 +66,6 @@ def _each_rule() -> int:
         )
         bad += found.stuck == 0
     return bad
-
-
-def _known_limit() -> int:
-    print(f"\nKnown limit: {FAILBACK_WHEN_CUT_OFF.name}\n")
-    now = Search(FAILBACK_WHEN_CUT_OFF).run()
-    proposed = Search(replace(FAILBACK_WHEN_CUT_OFF, disarms_keys=True)).run()
-    print(f"{len(now.trace):5} {now.states:7,}  as it is: {now.violation}")
-    print(f"{len(proposed.trace):5} {proposed.states:7,}  fenced in the keys: {proposed.violation}")
-    return (now.violation is None) + (proposed.violation is not None)
 
 
 def _belts() -> None:

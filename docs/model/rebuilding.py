@@ -53,7 +53,7 @@ def disarm(world: World, scene: Scene, who: int, builder: Builder) -> Steps:
         gate = gate._replace(armed=0)
         if scene.rules.disarm_ends_load:
             gate = gate._replace(load=None)
-        if scene.disarms_keys and gate.epoch:
+        if scene.rules.disarm_writes_key and gate.epoch:
             gate = gate._replace(fence=builder.epoch)
             world = world._replace(saved=None)
         world = world._replace(gate=gate)

@@ -62,6 +62,8 @@ class Rules:
     """A barrier's row is written after what its batch left over is parked."""
     parked_by_epoch: bool = True
     """Parking says whether a unit is held in the transaction that parks, not before."""
+    disarm_writes_key: bool = True
+    """`disarm` writes the new epoch into the sale's key, and the wait outlasts the replicas."""
     confirm_first: bool = True
     """200 only after the broker's confirm."""
 
@@ -92,8 +94,6 @@ class Scene:
     has_payment: bool = False
     has_stale_lists: bool = False
     """API processes are cut off from the database and keep their list of sales for ever."""
-    disarms_keys: bool = False
-    """A proposal: `disarm` writes the new epoch into the keys, and the wait outlasts any lag."""
     inits: int = 0
     """So many `init` commands run at once on a sale never armed; 0: it is armed already."""
     rules: Rules = field(default_factory=Rules)

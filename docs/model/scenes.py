@@ -102,6 +102,12 @@ FULL = (
         crashes_max=1,
         has_stale_lists=True,
     ),
+    Scene(
+        name="API processes cut off from the database, a failover and a failback",
+        losses=(FAILOVER, FAILBACK, ORDERED),
+        losses_max=2,
+        has_stale_lists=True,
+    ),
 )
 
 SHORT = (
@@ -184,6 +190,13 @@ _OUTSIDE = replace(_FLUSHED, name="one FLUSHALL and a request from outside", out
 _FAILING = replace(_FLUSHED, name="one FLUSHALL and a failing message", failures_max=1)
 _CUT_OFF = Scene(name="processes cut off", losses_max=1, has_stale_lists=True)
 
+_FAILBACK = Scene(
+    name="API processes cut off from the database, and a failback in the middle of a rebuild",
+    losses=(FAILOVER, FAILBACK),
+    losses_max=2,
+    has_stale_lists=True,
+)
+
 WITHOUT: dict[str, Scene] = {
     "promise_in_time": _FLUSHED,
     "function_memory": replace(_FLUSHED, name="a lost tail", losses=(TAIL,)),
@@ -199,8 +212,8 @@ WITHOUT: dict[str, Scene] = {
     "confirm_first": _FLUSHED,
     "wait": _FLUSHED,
     "disarm": replace(_CUT_OFF, losses=(ORDERED,)),
-    "disarm_ends_load": replace(_CUT_OFF, losses=(FLUSHALL,), crashes_max=1),
     "token_alone": replace(_CUT_OFF, losses=(FLUSHALL,), crashes_max=1),
+    "disarm_writes_key": _FAILBACK,
     "old_refuses": replace(_CUT_OFF, losses=(FAILOVER,)),
     "books_refuse": replace(_FLUSHED, name="two inits and one FLUSHALL", inits=2),
     "barrier_after_parking": _FAILING,
@@ -215,17 +228,10 @@ STUCK_WITHOUT: dict[str, Scene] = {
 
 BELTS = {
     "record_is_unarmed": "`armed_epoch < epoch`, while `message epoch = armed_epoch` stays",
+    "disarm_ends_load": "`disarm` ends an open load, while it writes the key",
     "comparison_alone": "the comparison of the books, while the load's token stays",
 }
 """Halves of rules whose other half is enough for all that this model can do."""
-
-FAILBACK_WHEN_CUT_OFF = Scene(
-    name="API processes cut off from the database, and a failback in the middle of a rebuild",
-    losses=(FAILOVER, FAILBACK),
-    losses_max=2,
-    has_stale_lists=True,
-)
-"""Breaks a promise, and does not with `disarms_keys`. README says what to make of it."""
 
 
 def without(rule: str) -> Scene:
