@@ -68,7 +68,8 @@ def translated(doing: str) -> Iterator[None]:
 
 def unavailable(exc: BaseException, doing: str) -> Unavailable:
     """Say what an error of the driver means, with the setting or the command that mends it."""
-    return Unavailable(Why.BUS_AWAY, f"{doing}: {_meaning(exc)}")
+    was_refused = isinstance(exc, DeliveryError)
+    return Unavailable(Why.BUS_AWAY, f"{doing}: {_meaning(exc)}", was_refused=was_refused)
 
 
 def _meaning(exc: BaseException) -> str:
