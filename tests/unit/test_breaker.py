@@ -242,6 +242,7 @@ async def test_a_crowd_before_a_silent_gate_costs_one_call_and_a_look(breaker: B
     assert all(isinstance(one, Unavailable) for one in answers)
     unsure = [one for one in answers if isinstance(one, Unavailable) and one.may_have_happened]
     assert len(unsure) == sum(len(batch.claims) for call in redis.calls for batch in call) <= 1_000
+    assert (len(redis.calls), redis.looks) == (1, 0)
     for n in range(500):
         told = await refused(lambda n=n: sale.reserve(claim(f"later{n}")))  # type: ignore[misc]
         assert not told.may_have_happened
@@ -292,7 +293,7 @@ async def test_marks_wait_out_an_open_breaker_and_arrive(breaker: Breaker, time:
         marks += 1
         return await inner(*args)
 
-    redis.mark_queued = counted  # type: ignore[method-assign]
+    redis.mark_queued = counted  # type: ignore[method-assign,assignment]
     await gate.mark_queued(sale.sale_id, sale.epoch, [PurchaseId("p1")])
     await asyncio.sleep(0.02)
     assert marks == 0
@@ -328,7 +329,7 @@ async def test_promises_that_wait_behind_a_silent_broker_hear_with_the_first() -
     inner.free.clear()
     inner.away = Unavailable(Why.BUS_AWAY, "no confirm within 800 ms", may_have_happened=True)
     breaker = Breaker("bus", Why.BUS_AWAY, apart_s=60.0)
-    bus = CoalescingBus(GuardedBus(inner, breaker), in_flight_max=1)  # type: ignore[arg-type]
+    bus = CoalescingBus(GuardedBus(inner, breaker), in_flight_max=1)
     first = asyncio.create_task(bus.publish([accepted("p0")]))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
