@@ -13,11 +13,12 @@ from tests.integration.sql_proxy import CHUNK_BYTES
 
 ASKING = {
     "redis": re.compile(rb"\r\nFCALL\r\n"),
-    # A method frame of class 60 (basic), method 40 (publish).
-    "amqp": re.compile(rb"\x00\x3c\x00\x28"),
+    # A method frame of class 60 (basic), method 40 (publish), or the begin of a connection.
+    "amqp": re.compile(rb"\x00\x3c\x00\x28|AMQP\x00\x00\x09\x01"),
     # A produce request (key 0) of version 7 or later, after its size.
     "kafka": re.compile(rb"\x00\x00..\x00\x00\x00[\x03-\x0c]", re.DOTALL),
-    "postgresql+asyncpg": re.compile(rb"BEGIN"),
+    # A transaction, or a wish for a connection (which begins by asking for TLS).
+    "postgresql+asyncpg": re.compile(rb"BEGIN|\x04\xd2\x16\x2f"),
 }
 """How one call looks on the way to each kind of server."""
 

@@ -158,10 +158,6 @@ class Place:
         status = Path(f"/proc/{self.api.process.pid}/status").read_text()
         return int(status.split("VmRSS:")[1].split()[0]) / 1_024
 
-    async def armed(self) -> None:
-        """Wait until the sale can be bought, as after a rebuild."""
-        await self.until_sold()
-
 
 async def outage(place: Place, what: str, way: str, crowd: int) -> Measured:
     """Break one server, let a crowd and then a steady stream come, mend it, and sell again."""
@@ -185,7 +181,7 @@ async def outage(place: Place, what: str, way: str, crowd: int) -> Measured:
 async def worker_outage(place: Place, what: str, messages: int) -> Measured:
     """Let requests come by the outside door while a server hangs; count what the worker asks."""
     found, wire = Measured(f"w:{what}", "frozen", asked=messages), place.worker_wires[what]
-    made = (await orders(place.engine)).total() if what != "database" else 0
+    made = (await orders(place.engine)).total()
     await place.breaks(what, "frozen")
     wire.begin()
     try:
