@@ -76,6 +76,7 @@ async def until_stopped(loops: "asyncio.Task[None]", *, is_worker: bool) -> None
             loop.remove_signal_handler(number)
             # By the system itself: also while this loop hangs.
             signal.signal(number, signal.SIG_DFL)
+        end_within(stop_s(is_worker=is_worker) - OVERDUE_MARGIN_S)
         stop.set()
 
     for number in signals:
@@ -86,7 +87,6 @@ async def until_stopped(loops: "asyncio.Task[None]", *, is_worker: bool) -> None
     finally:
         stopped.cancel()
     structlog.get_logger("flashsale").info("stopping")
-    end_within(stop_s(is_worker=is_worker) - OVERDUE_MARGIN_S)
 
 
 def end_within(seconds: float) -> None:
