@@ -69,6 +69,7 @@ drills: $(VENV)/.installed-dev ## kill -9 at every point, dying servers, delays 
 .PHONY: faults
 faults: $(VENV)/.installed-dev ## break everything on both buses for SECONDS=600, drawn from SEED
 	@$(BIN)/python -m tests.faults.campaign --seconds $(or $(SECONDS),600) $(if $(SEED),--seed $(SEED))
+	@$(BIN)/python -m tests.faults.restarts --restarts 20
 
 .PHONY: restarts
 restarts: $(VENV)/.installed-dev ## restart APIs 20 times under 1,000 buyers a second (RESTARTS=2 RATE=500 BUS=kafka)
