@@ -74,6 +74,15 @@ drills: $(VENV)/.installed-dev ## kill -9 at every point, dying servers, delays 
 .PHONY: faults
 faults: $(VENV)/.installed-dev ## break everything on both buses for SECONDS=600, drawn from SEED
 	@$(BIN)/python -m tests.faults.campaign --seconds $(or $(SECONDS),600) $(if $(SEED),--seed $(SEED))
+	@$(BIN)/python -m tests.faults.restarts --restarts 20
+
+.PHONY: restarts
+restarts: $(VENV)/.installed-dev ## restart APIs 20 times under 1,000 buyers a second (RESTARTS=2 RATE=500 BUS=kafka)
+	@$(BIN)/python -m tests.faults.restarts --restarts $(or $(RESTARTS),20) --rate $(or $(RATE),1000) --bus $(or $(BUS),rabbitmq)
+
+.PHONY: outages
+outages: $(VENV)/.installed-dev ## how long buyers wait while Redis or the broker is dead (BUS=kafka)
+	@$(BIN)/python -m tests.faults.outages --bus $(or $(BUS),rabbitmq)
 
 .PHONY: long
 long: $(VENV)/.installed-dev ## the integration tests that take minutes each

@@ -41,6 +41,9 @@ class Unavailable(FlashsaleError):
 
     `may_have_happened` is True when the attempt left this process and its reply was lost: the
     caller must then assume neither outcome.
+
+    `was_refused` is True when the server itself said no, or was never asked: it may be well, and
+    whoever counts how often it kept silent leaves this one out.
     """
 
     def __init__(
@@ -50,6 +53,7 @@ class Unavailable(FlashsaleError):
         *,
         retry_after_ms: int = 1_000,
         may_have_happened: bool = False,
+        was_refused: bool = False,
     ) -> None:
         """Name what is away; `detail` is for the log and carries no secret."""
         super().__init__(f"{why.value}: {detail}" if detail else why.value)
@@ -57,6 +61,7 @@ class Unavailable(FlashsaleError):
         self.detail = detail
         self.retry_after_ms = retry_after_ms
         self.may_have_happened = may_have_happened
+        self.was_refused = was_refused
 
 
 class Transient(Unavailable):

@@ -42,11 +42,7 @@ class Door:
     async def buy(self, body: bytes) -> tuple[int, dict[str, object]]:
         """Ask once. Raises OSError, EOFError or TimeoutError for no answer."""
         async with asyncio.timeout(ANSWER_S_MAX):
-            reader, writer = (
-                self._idle.pop()
-                if self._idle
-                else await asyncio.open_connection(self._host, self._port)
-            )
+            reader, writer = self._kept() or await asyncio.open_connection(self._host, self._port)
             try:
                 writer.write(
                     b"POST /purchase/buy HTTP/1.1\r\nHost: drill\r\n"
@@ -64,6 +60,15 @@ class Door:
         else:
             self._idle.append((reader, writer))
         return int(head.split(None, 2)[1]), json.loads(said)
+
+    def _kept(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
+        """Take a connection that is kept, unless its server has closed it meanwhile."""
+        while self._idle:
+            reader, writer = self._idle.pop()
+            if not reader.at_eof():
+                return reader, writer
+            writer.close()
+        return None
 
     def close(self) -> None:
         """Leave."""

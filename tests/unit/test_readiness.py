@@ -176,3 +176,27 @@ def test_a_worker_whose_loop_hangs_says_so_itself(pages: Pages) -> None:
     """The pages come from another thread, which sees how old the last look is."""
     pages.now_ms += LOOP_SILENT_MS + 1
     assert pages.ask("/healthz") == (503, b'{"status": "hanging"}')
+
+
+async def test_one_that_was_told_to_end_is_not_ready_whatever_it_finds(
+    readiness: Readiness, gate: Server
+) -> None:
+    """Also when a look was under way as it was told, and found everything well."""
+    goes_on = asyncio.Event()
+    inner = gate.check
+
+    async def slow() -> None:
+        await goes_on.wait()
+        await inner()
+
+    readiness._probes["gate"] = slow
+    looking = asyncio.create_task(readiness.look())
+    await asyncio.sleep(0)
+    readiness.leave()
+    assert not readiness.report.is_ready
+    goes_on.set()
+    report = await looking
+    assert all(one.is_up for one in report.dependencies)
+    assert not report.is_ready
+    assert not readiness.report.is_ready
+    assert report.as_json()["stopping"] is True

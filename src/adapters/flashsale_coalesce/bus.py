@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import attrs
 
@@ -52,6 +52,7 @@ class CoalescingBus:
         self._under_way: dict[tuple[SaleId, Epoch, PurchaseId], _Promise] = {}
         self._publishing: set[asyncio.Task[None]] = set()
         self._is_woken = False
+        self._confirmed_at = float("-inf")
 
     def __getattr__(self, name: str) -> Any:
         """Pass on what is not batched: features, subscribe, barrier, dead letters, check."""
@@ -118,8 +119,12 @@ class CoalescingBus:
             await self._bus.publish((fact,))
         except BaseException as error:
             failure = error
+            if self._is_silence(error, since=started):
+                self._send_home(error)
             if not isinstance(error, Exception):
                 raise
+        else:
+            self._confirmed_at = time.perf_counter()
         finally:
             self._told("publish", len(taken), time.perf_counter() - started)
             for promise in taken:
@@ -128,6 +133,20 @@ class CoalescingBus:
                     tell_failure(promise.confirmed, failure)
                 elif not promise.confirmed.done():
                     promise.confirmed.set_result(None)
+
+    def _is_silence(self, error: BaseException, *, since: float) -> TypeGuard[Unavailable]:
+        """Say whether a publish failed without any other being confirmed meanwhile."""
+        is_away = isinstance(error, Unavailable) and not error.was_refused
+        return is_away and self._confirmed_at <= since
+
+    def _send_home(self, silence: Unavailable) -> None:
+        """Tell those who wait for their turn: the oldest publish that failed began before them."""
+        never_left = Unavailable(silence.why, silence.detail)
+        for life, promises in self._waiting.items():
+            for promise in promises.values():
+                self._under_way.pop((*life, promise.purchase.purchase_id), None)
+                tell_failure(promise.confirmed, never_left)
+        self._waiting.clear()
 
     async def aclose(self) -> None:
         """Wait for the confirms under way; each has a deadline of its own."""

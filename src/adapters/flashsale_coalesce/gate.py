@@ -134,8 +134,17 @@ class CoalescingGate:
             # Whatever it is, also a mistake in the answers: nobody may be left waiting for ever.
             for one in calls:
                 tell_failure(one.reply, failure)
+            if isinstance(failure, Unavailable) and not failure.was_refused:
+                self._send_home(failure)
             if not isinstance(failure, Exception):
                 raise
+
+    def _send_home(self, silence: Unavailable) -> None:
+        """Tell those who wait behind a call that was lost: each has waited as long as it may."""
+        nothing_taken = Unavailable(silence.why, silence.detail)
+        for one in self._waiting:
+            tell_failure(one.reply, nothing_taken)
+        self._waiting.clear()
 
     def _merged(self, sale: _Sale, members: Sequence[_Waiting]) -> ClaimBatch:
         claims: tuple[Claim, ...] = tuple(

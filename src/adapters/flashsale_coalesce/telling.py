@@ -18,6 +18,7 @@ def tell_failure(waiting: "asyncio.Future[T]", failure: BaseException) -> None:
             failure.detail,
             retry_after_ms=failure.retry_after_ms,
             may_have_happened=failure.may_have_happened,
+            was_refused=failure.was_refused,
         )
         own.__cause__ = failure.__cause__
         waiting.set_exception(own)

@@ -8,9 +8,11 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from flashsale_kafka.faults import DRIVER_ERRORS
 
-STOP_S_MAX = 5.0
-"""What a shutdown may wait for confirms, a last commit and a good-bye to the group."""
-ABANDON_S_MAX = 2.0
+FLUSH_S_MAX = 1.0
+"""What an end may wait for confirms: nobody waits for one any more, their publishes have failed."""
+LEAVE_S_MAX = 5.0
+"""What it may wait for a last commit and a good-bye to the group."""
+ABANDON_S_MAX = 1.0
 """What tasks may need to notice that they are cancelled."""
 CANCELS_MAX = 5
 """aiokafka's sending task takes a cancel as a request to end in order, and only the next as one."""
@@ -18,7 +20,7 @@ CANCELS_MAX = 5
 
 async def stop_producer(producer: AIOKafkaProducer) -> None:
     """Flush and disconnect; what is not confirmed in time is left, its publishes have failed."""
-    if not await _ended(_flush_and_stop(producer), STOP_S_MAX):
+    if not await _ended(_flush_and_stop(producer), FLUSH_S_MAX):
         await abandon_producer(producer)
 
 
@@ -38,7 +40,7 @@ async def abandon_producer(producer: AIOKafkaProducer) -> None:
 
 async def stop_consumer(consumer: AIOKafkaConsumer) -> None:
     """Leave the group and disconnect; a broker that is away notices by itself."""
-    if not await _ended(consumer.stop(), STOP_S_MAX):
+    if not await _ended(consumer.stop(), LEAVE_S_MAX):
         coordinator, fetcher = consumer._coordinator, consumer._fetcher  # noqa: SLF001
         tasks = [fetcher._fetch_task, *fetcher._pending_tasks] if fetcher else []  # noqa: SLF001
         if coordinator:

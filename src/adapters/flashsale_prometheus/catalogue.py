@@ -170,6 +170,18 @@ DEPENDENCY = Described(
     labels=("name",),
     help="1 when the dependency answered the last time it was asked, else 0.",
 )
+BREAKER = Described(
+    name="flashsale_breaker_open",
+    kind=Kind.GAUGE,
+    labels=("name",),
+    help="1 while calls to the dependency are refused at once, because the last got no answer.",
+)
+BREAKER_OPENINGS = Described(
+    name="flashsale_breaker_openings_total",
+    kind=Kind.COUNTER,
+    labels=("name",),
+    help="How often a dependency fell silent, so that calls to it were refused at once.",
+)
 SAMPLED = Described(
     name="flashsale_sampled_timestamp_seconds",
     kind=Kind.GAUGE,
@@ -189,6 +201,8 @@ METRICS: tuple[Described, ...] = (
         PAYMENTS_AGE,
         DRIFT,
         DEPENDENCY,
+        BREAKER,
+        BREAKER_OPENINGS,
         SAMPLED,
     ),
 )

@@ -45,6 +45,8 @@ class Metrics:
         self.payments_open = _gauge(catalogue.PAYMENTS_OPEN, registry)
         self.payments_age = _gauge(catalogue.PAYMENTS_AGE, registry)
         self._dependency = _gauge(catalogue.DEPENDENCY, registry)
+        self._breaker = _gauge(catalogue.BREAKER, registry)
+        self._breaker_openings = _counter(catalogue.BREAKER_OPENINGS, registry)
         self.sampled = _gauge(catalogue.SAMPLED, registry)
 
     def dependency(self, name: str, *, is_up: bool) -> None:
@@ -55,6 +57,11 @@ class Metrics:
         """Say it of several at once, as a readiness check does."""
         for name, is_up in seen.items():
             self.dependency(name, is_up=is_up)
+
+    def breaker(self, name: str, *, is_open: bool) -> None:
+        """Say whether calls to a dependency are refused, and count when they begin to be."""
+        self._breaker.labels(name).set(is_open)
+        self._breaker_openings.labels(name).inc(is_open)
 
     def drift(self, purchases: Mapping[str, int]) -> None:
         """Say how many purchases of each unsettled sale differ; a settled one is told no more."""

@@ -15,7 +15,7 @@ from flashsale_rabbitmq.faults import translated
 
 RETRY_PAUSE_S = 0.1
 """After a refused connection the next is tried no sooner: a crowd of callers must not hammer."""
-CLOSE_S = 5.0
+CLOSE_S = 1.0
 """A broker that is gone cannot say goodbye; the socket is dropped after this."""
 
 

@@ -20,7 +20,11 @@ from pamqp.exceptions import PAMQPException
 
 from flashsale_core.errors import Unavailable, Why
 
-DRIVER_ERRORS: tuple[type[Exception], ...] = (AMQPError, PAMQPException, OSError, RuntimeError)
+DRIVER_ERRORS: tuple[type[Exception], ...] = (
+    *(AMQPError, PAMQPException, OSError, RuntimeError),
+    # aiormq, where a connection ends while it is being made.
+    StopAsyncIteration,
+)
 """Whatever aio-pika, aiormq and pamqp raise when the broker, the line or a channel fails.
 
 OSError covers refused connections, TLS and timeouts; aiormq's RuntimeErrors say `closed`.
@@ -68,7 +72,8 @@ def translated(doing: str) -> Iterator[None]:
 
 def unavailable(exc: BaseException, doing: str) -> Unavailable:
     """Say what an error of the driver means, with the setting or the command that mends it."""
-    return Unavailable(Why.BUS_AWAY, f"{doing}: {_meaning(exc)}")
+    was_refused = isinstance(exc, DeliveryError)
+    return Unavailable(Why.BUS_AWAY, f"{doing}: {_meaning(exc)}", was_refused=was_refused)
 
 
 def _meaning(exc: BaseException) -> str:

@@ -37,7 +37,10 @@ def _of_reply(error: redis_errors.ResponseError, text: str) -> Unavailable:
     )
     refused_text = ("OOM", "NOPERM", "NOAUTH", "WRONGPASS", "LOADING", "MASTERDOWN", "NOREPLICAS")
     is_refusal = isinstance(error, refused) or text.startswith(refused_text)
-    return Unavailable(Why.GATE_AWAY, _named(error), may_have_happened=not is_refusal)
+    is_gone = text.startswith(("LOADING", "CLUSTERDOWN"))
+    return Unavailable(
+        Why.GATE_AWAY, _named(error), may_have_happened=not is_refusal, was_refused=not is_gone
+    )
 
 
 def _named(error: BaseException) -> str:

@@ -75,6 +75,8 @@ SQLSTATES: dict[str, Fault] = {
     "42501": Fault.AWAY,  # a right that is missing: an upgrade does not give it
     "55P03": Fault.TRANSIENT,  # lock_timeout
 }
+GOING = ("08", "57P")
+"""The connection's end, and what a server says as it starts or stops."""
 SQLITE_CODES: dict[int, Fault] = {
     sqlite3.SQLITE_ERROR: Fault.SCHEMA,  # no such table or column
     sqlite3.SQLITE_MISMATCH: Fault.CONTENT,
@@ -104,7 +106,20 @@ def translated(error: Exception, *, committing: bool) -> Exception:
         return Corrupt("unstorable", detail)
     if fault is Fault.SCHEMA:
         detail = f"{detail}; {UPGRADE_HINT}"
-    return Unavailable(Why.DATABASE_AWAY, detail, may_have_happened=committing)
+    return Unavailable(
+        Why.DATABASE_AWAY,
+        detail,
+        may_have_happened=committing,
+        was_refused=_was_refused(error),
+    )
+
+
+def _was_refused(error: Exception) -> bool:
+    """Say whether the server answered, or was not asked because our own pool is exhausted."""
+    if isinstance(error, exc.TimeoutError):
+        return True
+    sqlstate = getattr(error.orig, "sqlstate", None) if isinstance(error, exc.DBAPIError) else None
+    return isinstance(sqlstate, str) and not sqlstate.startswith(GOING)
 
 
 def fault_of(error: Exception) -> Fault | None:

@@ -25,6 +25,7 @@ from flashsale.assembling import (
 from flashsale.background import Background
 from flashsale.board_keeping import BoardKeeper
 from flashsale.gate_look import GateLook
+from flashsale.guards import Guards, guarded_bus, guarded_database, guarded_gate, watched
 from flashsale.observing import SUMMARY_EVERY_S, WatchingObserver
 from flashsale.paying import Paying
 from flashsale.readiness import Readiness
@@ -91,6 +92,10 @@ class Commands(containers.DeclarativeContainer):
     observer = providers.Singleton(
         WatchingObserver, providers.Singleton(PrometheusObserver, metrics)
     )
+    guards = providers.Singleton(Guards, settings, metrics.provided.breaker)
+    safe_gate = providers.Singleton(guarded_gate, guards, gate)
+    safe_bus = providers.Singleton(guarded_bus, guards, bus)
+    safe_database = providers.Singleton(guarded_database, guards, database)
     has_gateway = providers.Callable(has_gateway_in, settings)
     rules = providers.Singleton(rules_of, settings)
     sleep_ms = providers.Object(_sleep_ms)
@@ -132,18 +137,18 @@ class Commands(containers.DeclarativeContainer):
     inquiry = providers.Singleton(
         Inquiry,
         board=board,
-        gate=gate,
-        orders=database.provided.orders,
-        parked=database.provided.parked,
+        gate=safe_gate,
+        orders=safe_database.provided.orders,
+        parked=safe_database.provided.parked,
     )
 
-    letter_desk = providers.Singleton(LetterDesk, database.provided.letters)
+    letter_desk = providers.Singleton(LetterDesk, safe_database.provided.letters)
     discarder = providers.Singleton(
         Discarder,
         board=board,
-        gate=gate,
-        orders=database.provided.orders,
-        letters=database.provided.letters,
+        gate=safe_gate,
+        orders=safe_database.provided.orders,
+        letters=safe_database.provided.letters,
         codec=codec,
         observer=observer,
     )
@@ -173,9 +178,12 @@ class _Process(Commands):
         every_s=SUMMARY_EVERY_S,
     )
     metrics_text = providers.Singleton(partial, expose, Commands.registry)
-    gate_probe = providers.Singleton(GateLook, Commands.gate, Commands.board).provided.look
-    bus_probe = Commands.bus.provided.check
-    database_probe = Commands.database.provided.check
+    gate_look = providers.Singleton(GateLook, Commands.gate, Commands.board).provided.look
+    gate_probe = providers.Singleton(watched, Commands.guards, "gate", gate_look)
+    bus_probe = providers.Singleton(watched, Commands.guards, "bus", Commands.bus.provided.check)
+    database_probe = providers.Singleton(
+        watched, Commands.guards, "database", Commands.database.provided.check
+    )
     look = providers.Factory(
         Readiness,
         clock=Commands.clock,
@@ -198,10 +206,10 @@ class HttpApi(_Process):
         _Process.look, providers.Dict(gate=_Process.gate_probe, bus=_Process.bus_probe)
     )
     door_gate = providers.Singleton(
-        CoalescingGate, Commands.gate, told=Commands.observer.provided.batch
+        CoalescingGate, Commands.safe_gate, told=Commands.observer.provided.batch
     )
     door_bus = providers.Singleton(
-        CoalescingBus, Commands.bus, told=Commands.observer.provided.batch
+        CoalescingBus, Commands.safe_bus, told=Commands.observer.provided.batch
     )
     background = providers.Singleton(Background)
     desk_parts = providers.Dict(
@@ -219,7 +227,11 @@ class HttpApi(_Process):
         ),
     )
     sampler = providers.Singleton(
-        Sampler, Commands.metrics, board=Commands.board, gate=Commands.gate, clock=Commands.clock
+        Sampler,
+        Commands.metrics,
+        board=Commands.board,
+        gate=Commands.safe_gate,
+        clock=Commands.clock,
     )
     http_door: providers.Factory[Any] = providers.Factory(
         http_door_of,
@@ -252,8 +264,8 @@ class Worker(_Process):
     fulfilment = providers.Singleton(
         Fulfilment,
         board=Commands.board,
-        gate=Commands.gate,
-        orders=Commands.database.provided.orders,
+        gate=Commands.safe_gate,
+        orders=Commands.safe_database.provided.orders,
         codec=Commands.codec,
         observer=Commands.observer,
         rules=Commands.rules,
@@ -263,9 +275,9 @@ class Worker(_Process):
     cashier = providers.Singleton(
         cashier_of,
         Commands.settings,
-        payments=Commands.database.provided.payments,
+        payments=Commands.safe_database.provided.payments,
         gateway=payment_gateway,
-        gate=Commands.gate,
+        gate=Commands.safe_gate,
         observer=Commands.observer,
         clock=Commands.clock,
     )
@@ -277,24 +289,24 @@ class Worker(_Process):
         at_once=Commands.settings.provided.payment_at_once,
     )
     handling = providers.Singleton(
-        Handling, Commands.database.provided.notes, life=providers.Callable(_new_id)
+        Handling, Commands.safe_database.provided.notes, life=providers.Callable(_new_id)
     )
     parking = providers.Singleton(
         Parking,
         fulfilment=fulfilment,
-        parked=Commands.database.provided.parked,
+        parked=Commands.safe_database.provided.parked,
         rebuilds=Commands.database.provided.rebuilds,
-        bus=Commands.bus,
+        bus=Commands.safe_bus,
         observer=Commands.observer,
         handling=handling,
     )
     sweeper = providers.Singleton(
         Sweeper,
         board=Commands.board,
-        gate=Commands.gate,
-        orders=Commands.database.provided.orders,
-        parked=Commands.database.provided.parked,
-        bus=Commands.bus,
+        gate=Commands.safe_gate,
+        orders=Commands.safe_database.provided.orders,
+        parked=Commands.safe_database.provided.parked,
+        bus=Commands.safe_bus,
         observer=Commands.observer,
         clock=Commands.clock,
     )
@@ -307,7 +319,7 @@ class Worker(_Process):
     subscriptions: providers.Singleton[dict[Channel, Subscription]] = providers.Singleton(dict)
     consumer = providers.Factory(
         Consumer,
-        bus=Commands.bus,
+        bus=Commands.safe_bus,
         parking=parking,
         board=Commands.board,
         observer=Commands.observer,
@@ -322,8 +334,8 @@ class Worker(_Process):
     requests_consumer = providers.Singleton(consumer, Channel.REQUESTS)
     relay = providers.Singleton(
         Relay,
-        outbox=Commands.database.provided.outbox,
-        bus=Commands.bus,
+        outbox=Commands.safe_database.provided.outbox,
+        bus=Commands.safe_bus,
         observer=Commands.observer,
         clock=Commands.clock,
         batch=Commands.settings.provided.relay_batch,
@@ -350,7 +362,7 @@ class Worker(_Process):
         forgetter=providers.Singleton(
             Forgetter,
             catalogue=Commands.database.provided.catalogue,
-            gate=Commands.gate,
+            gate=Commands.safe_gate,
             keep_ms=Commands.settings.provided.settled_keep_ms,
         ),
         interval_ms=FORGET_INTERVAL_MS,
@@ -364,12 +376,12 @@ class Worker(_Process):
         Sampler,
         Commands.metrics,
         board=Commands.board,
-        gate=Commands.gate,
+        gate=Commands.safe_gate,
         clock=Commands.clock,
-        parked=Commands.database.provided.parked,
-        letters=Commands.database.provided.letters,
-        outbox=Commands.database.provided.outbox,
-        payments=Commands.database.provided.payments,
+        parked=Commands.safe_database.provided.parked,
+        letters=Commands.safe_database.provided.letters,
+        outbox=Commands.safe_database.provided.outbox,
+        payments=Commands.safe_database.provided.payments,
         subscriptions=subscriptions,
     )
     lasting_steps = providers.Dict(

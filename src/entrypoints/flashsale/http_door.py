@@ -33,6 +33,7 @@ class LastLook:
                 for one in report.dependencies
             ),
             faults=report.faults,
+            is_stopping=report.is_stopping,
         )
 
 

@@ -29,15 +29,23 @@ class Report:
     dependencies: tuple[Dependency, ...]
     faults: str | None = None
     """What breaks this process on purpose."""
+    is_stopping: bool = False
+    """It has been told to end: nobody should begin anything here."""
 
     @property
     def is_ready(self) -> bool:
-        """Say whether everything answered."""
-        return self.looked_at_ms is not None and all(one.is_up for one in self.dependencies)
+        """Say whether everything answered, and it is here to stay."""
+        return (
+            not self.is_stopping
+            and self.looked_at_ms is not None
+            and all(one.is_up for one in self.dependencies)
+        )
 
     def as_json(self) -> dict[str, object]:
         """Write it as /readyz answers it."""
-        armed = {} if self.faults is None else {"faults": self.faults}
+        more: dict[str, object] = {} if self.faults is None else {"faults": self.faults}
+        if self.is_stopping:
+            more["stopping"] = True
         return {
             "ready": self.is_ready,
             "looked_at_ms": self.looked_at_ms,
@@ -45,7 +53,7 @@ class Report:
                 one.name: {"up": one.is_up, "error": one.error, "error_at_ms": one.error_at_ms}
                 for one in self.dependencies
             },
-            **armed,
+            **more,
         }
 
 
@@ -86,8 +94,9 @@ class Readiness:
         """Ask every dependency once; never raises for one that is away."""
         before = self.report
         found = await asyncio.gather(*(self._ask(one) for one in before.dependencies))
+        # Of the report as it is now: a stop may have been told meanwhile.
         self.report = attrs.evolve(
-            before, looked_at_ms=self._clock.now_ms(), dependencies=tuple(found)
+            self.report, looked_at_ms=self._clock.now_ms(), dependencies=tuple(found)
         )
         for was, now in zip(before.dependencies, found, strict=True):
             went_away = was.is_up or before.looked_at_ms is None
@@ -97,6 +106,10 @@ class Readiness:
                 )
         self._tell({one.name: one.is_up for one in found})
         return self.report
+
+    def leave(self) -> None:
+        """Be ready no more, whatever is found: the process has been told to end."""
+        self.report = attrs.evolve(self.report, is_stopping=True)
 
     async def step(self) -> float:
         """Look once, as a loop's step; answer how long to wait, in seconds."""

@@ -2,12 +2,11 @@
 
 Each begins in one order: the port, the settings' adapters, a look at what it needs, the list of
 sales, the loops, the door; and ends in the other: the door first, so that what was asked is
-answered, then the loops, so that what is in hand is done, then everything that was opened. An end
-takes at most 25 s.
+answered, then the loops, so that what is in hand is done, then everything that was opened. What
+that may take stands in `stopping`.
 """
 
 import asyncio
-import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -30,14 +29,20 @@ from flashsale.starting import (
     journal_keeps,
     wait_until_answering,
 )
+from flashsale.stopping import (
+    CANCELLED_WAIT_S,
+    Goodbye,
+    door_drain_s,
+    go_lame,
+    loops_drain_s,
+    until_stopped,
+)
 from flashsale.supervision import LoopBroken
 from flashsale.worker_http import WorkerPages, serving
 from flashsale_core.errors import FlashsaleError
 
 C = TypeVar("C", bound=Commands)
 
-CANCELLED_WAIT_S = 5.0
-"""What a cancelled loop may take to give back what it holds; with the longest drain, 25 s."""
 EXPECTED = (StartFailed, AdapterMissing, SettingsError, LoopBroken, FlashsaleError)
 """Ends of a program that are told in a sentence; anything else is a mistake, with a traceback."""
 
@@ -114,13 +119,13 @@ async def batching(container: HttpApi) -> AsyncIterator[None]:
 @asynccontextmanager
 async def looping(container: HttpApi | Worker) -> AsyncIterator["asyncio.Task[None]"]:
     """Keep the container's loops going; leaving ends them and waits for what is in hand."""
-    settings = container.settings()
+    drain_s = loops_drain_s(container.settings(), is_worker=_is_worker(container))
     loops = asyncio.create_task(container.loops().run(), name="loops")
     try:
         yield loops
     finally:
         container.stopping().set()
-        await asyncio.wait({loops}, timeout=settings.drain_ms / 1_000)
+        await asyncio.wait({loops}, timeout=drain_s)
         if not loops.done():
             loops.cancel()
             await asyncio.wait({loops}, timeout=CANCELLED_WAIT_S)
@@ -131,7 +136,7 @@ async def looping(container: HttpApi | Worker) -> AsyncIterator["asyncio.Task[No
 
 
 @asynccontextmanager
-async def listening(container: HttpApi) -> AsyncIterator[None]:
+async def listening(container: HttpApi) -> AsyncIterator[Goodbye]:
     """Serve the HTTP door; leaving stops accepting and waits for the answers under way."""
     from flashsale.http.server import Server  # noqa: PLC0415 - an extra that a worker may lack
 
@@ -140,11 +145,11 @@ async def listening(container: HttpApi) -> AsyncIterator[None]:
         container.http_app(),
         host=settings.http_host,
         port=settings.http_port,
-        drain_s=settings.drain_ms / 1_000,
+        drain_s=door_drain_s(settings, is_worker=_is_worker(container)),
     )
     await server.start()
     try:
-        yield
+        yield server
     finally:
         await server.stop()
 
@@ -165,19 +170,21 @@ async def _run(settings: Settings) -> None:
         going(container) as loops,
     ):
         is_demo = await open_demo_sale(settings, container.catalogue(), container.sale_desk())
-        async with listening(container):
+        async with listening(container) as door:
             sys.stdout.write(banner(settings, is_demo=is_demo))
             sys.stdout.flush()
-            await _until_stopped(loops)
+            await until_stopped(loops, is_worker=True)
+            await go_lame(container.readiness(), door, settings)
 
 
 async def _serve(settings: Settings) -> None:
     claim_port(settings.http_host, settings.http_port, "FLASHSALE_HTTP_PORT")
     async with opened(HttpApi, settings, may_install=False) as container, batching(container):
         await begin(container)
-        async with looping(container) as loops, listening(container):
+        async with looping(container) as loops, listening(container) as door:
             _log_started("serve", f"http://{settings.http_host}:{settings.http_port}")
-            await _until_stopped(loops)
+            await until_stopped(loops, is_worker=False)
+            await go_lame(container.readiness(), door, settings)
 
 
 async def _worker(settings: Settings) -> None:
@@ -195,7 +202,8 @@ async def _worker(settings: Settings) -> None:
         with serving(pages, address) as port:
             async with looping(container) as loops:
                 _log_started("worker", f"http://{address.host}:{port}")
-                await _until_stopped(loops)
+                await until_stopped(loops, is_worker=True)
+                readiness.leave()
 
 
 async def begin(container: HttpApi | Worker) -> None:
@@ -218,23 +226,8 @@ async def begin(container: HttpApi | Worker) -> None:
     await container.readiness().look()
 
 
-async def _until_stopped(loops: "asyncio.Task[None]") -> None:
-    """Wait for SIGTERM or SIGINT, or for the loops to break; a second signal ends at once."""
-    loop, stop = asyncio.get_running_loop(), asyncio.Event()
-
-    def on_signal(number: signal.Signals) -> None:
-        loop.remove_signal_handler(number)
-        signal.signal(number, signal.SIG_DFL)
-        stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal, number)
-    stopped = asyncio.create_task(stop.wait())
-    try:
-        await asyncio.wait({loops, stopped}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        stopped.cancel()
-    structlog.get_logger("flashsale").info("stopping")
+def _is_worker(container: HttpApi | Worker) -> bool:
+    return "consumer" in container.providers
 
 
 def _log_started(program: str, where: str) -> None:

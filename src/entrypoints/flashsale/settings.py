@@ -313,12 +313,22 @@ class Settings:
         """How long a start waits for database and bus, and for what is missing in them, before it
         gives up and names it; whoever runs it may begin it again.""",
     )
+    lame_duck_ms: int = whole(
+        3_000,
+        0,
+        5_000,
+        """How long an API that was told to end still serves while its /readyz says 503, so that
+        whoever sends it buyers goes elsewhere first. The default is enough for a balancer that
+        looks each second and believes the second look. Not kept with a gate in memory, where there
+        is nowhere else to go.""",
+    )
     drain_ms: int = whole(
         15_000,
         0,
         20_000,
-        """How long a stop waits for what is in hand. With what is closed after it, it ends within
-        25 s, before an orchestrator's usual 30 s are over.""",
+        """How long a stop waits at most for what is in hand; shortened where the whole would take
+        an API more than 10 s or a worker more than 25 s, before an orchestrator's usual 30 s are
+        over.""",
     )
     faults: str | None = text(
         None, "Faults on purpose, for drills alone: after-reserve=kill@3;before-ack=error, …"

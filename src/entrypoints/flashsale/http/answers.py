@@ -196,6 +196,8 @@ class ReadinessReport(Struct, frozen=True, kw_only=True, rename="camel"):
     dependencies: list[DependencyReport]
     faults: Annotated[str | UnsetType, Meta(examples=["before-ack=kill@3"])] = UNSET
     """What breaks this process on purpose, in a drill."""
+    stopping: bool | UnsetType = UNSET
+    """True once it was told to end; it answers on for a while, for those who come still."""
 
 
 class Liveness(Struct, frozen=True, kw_only=True):

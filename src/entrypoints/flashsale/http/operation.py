@@ -74,6 +74,7 @@ async def ready(request: Req) -> Response[ReadinessReport]:
             for one in readiness.dependencies
         ],
         faults=readiness.faults if readiness.faults is not None else UNSET,
+        stopping=readiness.is_stopping or UNSET,
     )
     return Response(report, status_code=200 if readiness.ready else 503)
 

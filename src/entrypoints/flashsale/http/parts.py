@@ -39,6 +39,8 @@ class Readiness:
     dependencies: tuple[Dependency, ...] = ()
     faults: str | None = None
     """What breaks this process on purpose."""
+    is_stopping: bool = False
+    """It was told to end."""
 
 
 class ReadinessProbe(Protocol):

@@ -81,6 +81,17 @@ class Server:
                 self._running.result()
             await asyncio.sleep(0)
 
+    def say_goodbye(self) -> None:
+        """Answer from now on as the last on each connection (`Connection: close`).
+
+        A client that keeps connections is so not left with one that ends under its next request.
+        """
+        if self._server is not None:
+            last = (b"connection", b"close")
+            # The first is what each second's headers are made from, the other is this second's.
+            self._server.config.encoded_headers.append(last)
+            self._server.server_state.default_headers.append(last)
+
     async def stop(self) -> None:
         """Accept nothing new, finish what is in flight for at most `drain_s`, then cut off."""
         if self._server is None or self._running is None:

@@ -1,0 +1,78 @@
+"""Ports whose calls go through a breaker, each otherwise what it was."""
+
+from collections.abc import Callable, Sequence
+from inspect import iscoroutinefunction
+from typing import Any
+
+from flashsale_coalesce.breaker import Breaker
+from flashsale_core.errors import Unavailable
+from flashsale_core.model import Epoch, PurchaseId, SaleId
+from flashsale_core.opening import Database
+from flashsale_core.ports import ClaimBatch, EventBus, GateReply, StockGate
+
+GUARDED_IN_DATABASE = ("orders", "outbox", "parked", "letters", "notes", "payments")
+"""The list of sales is always asked for: a rebuild counts on how young every process's is."""
+
+
+class _Guarded:
+    """A port; what is no coroutine function (`features`, `subscribe`) passes straight."""
+
+    def __init__(self, inner: Any, breaker: Breaker) -> None:
+        self._inner = inner
+        self._breaker = breaker
+
+    def __getattr__(self, name: str) -> Any:
+        """Guard a method when it is first asked for."""
+        found = getattr(self._inner, name)
+        if not iscoroutinefunction(found):
+            return found
+        run = self._breaker.run
+
+        async def guarded(*args: Any, **kwargs: Any) -> Any:
+            return await run(lambda: found(*args, **kwargs))
+
+        vars(self)[name] = guarded
+        return guarded
+
+
+class GuardedGate(_Guarded):
+    """A gate whose silence is found out by one question at a time, which takes nothing."""
+
+    async def reserve(self, batches: Sequence[ClaimBatch]) -> list[GateReply | Unavailable]:
+        """See `StockGate.reserve`."""
+        return await self._breaker.run(
+            lambda: self._inner.reserve(batches), probe=self._inner.check
+        )
+
+    async def mark_queued(
+        self, sale_id: SaleId, epoch: Epoch, purchase_ids: Sequence[PurchaseId]
+    ) -> Unavailable | None:
+        """See `StockGate.mark_queued`, which answers that the gate is away."""
+        try:
+            return await self._breaker.run(
+                lambda: self._inner.mark_queued(sale_id, epoch, purchase_ids)
+            )
+        except Unavailable as away:
+            return away
+
+
+class GuardedBus(_Guarded):
+    """A bus whose publishes fail at once while the broker is silent."""
+
+
+class GuardedDatabase:
+    """A database of which everything but the list of sales, rebuilds and `check` is guarded."""
+
+    def __init__(self, inner: Database, breaker: Breaker) -> None:
+        """Guard each of its ports by the same breaker."""
+        self._inner = inner
+        for name in GUARDED_IN_DATABASE:
+            vars(self)[name] = _Guarded(getattr(inner, name), breaker)
+
+    def __getattr__(self, name: str) -> Any:
+        """Pass on the rest."""
+        return getattr(self._inner, name)
+
+
+_: Callable[[StockGate, Breaker], StockGate] = GuardedGate
+__: Callable[[EventBus, Breaker], EventBus] = GuardedBus

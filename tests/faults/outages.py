@@ -1,0 +1,305 @@
+"""How long a buyer waits while a server is dead, how often that is asked, and how soon it sells.
+
+    python -m tests.faults.outages [--bus kafka] [--crowd 2000]
+
+Prints a table of real percentiles; `test_deadlines.py` holds ten times the promised values.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from tests.faults.buyers import Door
+from tests.faults.counting import CountingWire, counting
+from tests.faults.stack import QUICK
+from tests.integration.crowds import orders, settled_orders
+from tests.integration.engine import Engine, Program, ask, engine, own_names
+from tests.integration.outside import Sent, sender
+from tests.servers import running_kafka, running_postgres, running_rabbitmq, running_redis
+
+WAYS = ("stopped", "killed", "frozen", "hole")
+HEARS_MS = {"gate": 300.0, "bus": 1_000.0}
+"""Within these a buyer hears that a server is dead."""
+AMPLIFICATION_MAX = 1.1
+RECOVERY_S_MAX = 60.0
+RATE = 100.0
+STEADY_S = 2.0
+UNITS = 900_000
+
+
+@attrs.define
+class Measured:
+    """What one outage was for those who came meanwhile."""
+
+    what: str
+    way: str
+    crowd_ms: list[float] = attrs.field(factory=list)
+    steady_ms: list[float] = attrs.field(factory=list)
+    answers: Counter[str] = attrs.field(factory=Counter)
+    asked: int = 0
+    calls: int = 0
+    recovery_s: float = 0.0
+    memory_mb: float = 0.0
+
+    @property
+    def amplification(self) -> float:
+        """Calls sent to the server ÷ requests received."""
+        return self.calls / max(self.asked, 1)
+
+    def line(self) -> str:
+        """Write it for a person."""
+        said = ", ".join(f"{count} {code}" for code, count in self.answers.most_common(3))
+        return (
+            f"{self.what:9}{self.way:9}"
+            f"crowd {_percentiles(self.crowd_ms)}  steady {_percentiles(self.steady_ms)}  "
+            f"calls/requests {self.calls:5}/{self.asked:<5} = {self.amplification:.2f}  "
+            f"sells again after {self.recovery_s:4.2f} s  memory +{self.memory_mb:.0f} MB  ({said})"
+        )
+
+
+def percentile(times_ms: Sequence[float], share: float) -> float:
+    """Read a percentile off."""
+    ordered = sorted(times_ms)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
+
+
+def _percentiles(times_ms: Sequence[float]) -> str:
+    return "/".join(f"{percentile(times_ms, share):.0f}" for share in (0.5, 0.99, 1.0)) + " ms"
+
+
+@attrs.define(eq=False)
+class Place:
+    """One API and one worker, each on wires of its own."""
+
+    engine: Engine
+    servers: dict[str, Any]
+    api: Program
+    worker: Program
+    api_wires: dict[str, CountingWire]
+    worker_wires: dict[str, CountingWire]
+    number: int = 0
+
+    async def buyers(self, count: int) -> tuple[list[float], Counter[str]]:
+        """Let so many come in the same moment, on connections that are there already."""
+        door = Door(self.api.url)
+        host, _, port = self.api.url.removeprefix("http://").partition(":")
+        for _ in range(count):
+            door._idle.append(await asyncio.open_connection(host, int(port)))
+        told = await asyncio.gather(*(self.buyer(door) for _ in range(count)))
+        door.close()
+        return [ms for ms, _ in told], Counter(code for _, code in told)
+
+    async def buyer(self, door: Door) -> tuple[float, str]:
+        """Ask once; answer how long it took and what was said."""
+        self.number += 1
+        purchase = {"userId": self.number, "productId": 1, "purchaseId": f"o{self.number}"}
+        began = time.perf_counter()
+        try:
+            status, said = await door.buy(json.dumps(purchase).encode())
+            code = "accepted" if status == 200 else str(said["type"]).rpartition(":")[2]
+        except (TimeoutError, OSError, EOFError) as nothing:
+            code = f"nothing: {type(nothing).__name__}"
+        return (time.perf_counter() - began) * 1_000, code
+
+    async def steadily(self, seconds: float) -> tuple[list[float], Counter[str]]:
+        """Let buyers come one by one at a steady rate."""
+        door, began = Door(self.api.url), time.monotonic()
+        tasks: list[asyncio.Task[tuple[float, str]]] = []
+        while time.monotonic() - began < seconds:
+            while len(tasks) < (time.monotonic() - began) * RATE:
+                tasks.append(asyncio.create_task(self.buyer(door)))
+            await asyncio.sleep(0.005)
+        told = await asyncio.gather(*tasks)
+        door.close()
+        return [ms for ms, _ in told], Counter(code for _, code in told)
+
+    async def until_sold(self) -> float:
+        """Buy until somebody is accepted; answer how long that took."""
+        began, door = time.monotonic(), Door(self.api.url)
+        while (await self.buyer(door))[1] != "accepted":
+            assert time.monotonic() - began < RECOVERY_S_MAX, self.api.log.read_text()[-3000:]
+            await asyncio.sleep(0.02)
+        door.close()
+        return time.monotonic() - began
+
+    async def breaks(self, what: str, way: str) -> None:
+        """Let a server die in one of four ways."""
+        server = self.servers[what]
+        if way == "hole":
+            for wires in (self.api_wires, self.worker_wires):
+                wires[what].swallow()
+        else:
+            does = {"stopped": server.stop, "killed": server.kill, "frozen": server.freeze}
+            await asyncio.to_thread(does[way])
+
+    async def mends(self, what: str, way: str) -> None:
+        """Have it back; it answers when this returns."""
+        server = self.servers[what]
+        if way == "hole":
+            for wires in (self.api_wires, self.worker_wires):
+                wires[what].mend()
+        else:
+            await asyncio.to_thread(server.thaw if way == "frozen" else server.start)
+
+    def memory_mb(self) -> float:
+        """Read what the API has in memory."""
+        status = Path(f"/proc/{self.api.process.pid}/status").read_text()
+        return int(status.split("VmRSS:")[1].split()[0]) / 1_024
+
+
+async def outage(place: Place, what: str, way: str, crowd: int) -> Measured:
+    """Break one server, let a crowd and then a steady stream come, mend it, and sell again."""
+    found = Measured(what, way)
+    before_mb, wire = place.memory_mb(), place.api_wires[what]
+    await place.breaks(what, way)
+    wire.begin()
+    try:
+        found.crowd_ms, crowds = await place.buyers(crowd)
+        found.steady_ms, steadys = await place.steadily(STEADY_S)
+        found.calls = wire.asked
+        found.memory_mb = place.memory_mb() - before_mb
+    finally:
+        await place.mends(what, way)
+    found.answers = crowds + steadys
+    found.asked = len(found.crowd_ms) + len(found.steady_ms)
+    found.recovery_s = await place.until_sold()
+    return found
+
+
+async def worker_outage(place: Place, what: str, messages: int) -> Measured:
+    """Let requests come by the outside door while a server hangs; count what the worker asks."""
+    found, wire = Measured(f"w:{what}", "frozen", asked=messages), place.worker_wires[what]
+    made = (await orders(place.engine)).total()
+    await place.breaks(what, "frozen")
+    wire.begin()
+    try:
+        async with sender(place.engine) as send:
+            for n in range(messages):
+                place.number += 1
+                await send([Sent(b"k", _request(f"w{place.number}-{n}"))])
+                await asyncio.sleep(STEADY_S / messages)
+        await asyncio.sleep(3 * STEADY_S)
+        found.calls = wire.asked
+    finally:
+        began = time.monotonic()
+        await place.mends(what, "frozen")
+    await settled_orders(place.engine, made + messages)
+    found.recovery_s = time.monotonic() - began
+    return found
+
+
+def _request(purchase: str) -> bytes:
+    from tests.faults.stack import _encoded  # noqa: PLC0415 - one word of another drill
+
+    return _encoded(purchase, purchase, "1")
+
+
+async def look_up_outage(place: Place, requests: int) -> Measured:
+    """Let buyers look their purchases up while the database hangs."""
+    found, wire = Measured("database", "frozen", asked=requests), place.api_wires["database"]
+    await place.breaks("database", "frozen")
+    wire.begin()
+    try:
+
+        async def look(number: int) -> str:
+            began = time.perf_counter()
+            url = f"{place.api.url}/purchase/o{number}"
+            answer = await asyncio.to_thread(ask, "GET", url, None, 20.0)
+            found.steady_ms.append((time.perf_counter() - began) * 1_000)
+            return str(answer.status)
+
+        looks = []
+        for number in range(requests):
+            looks.append(asyncio.create_task(look(number)))
+            await asyncio.sleep(STEADY_S / requests)
+        found.answers = Counter(await asyncio.gather(*looks))
+        found.calls = wire.asked
+    finally:
+        await place.mends("database", "frozen")
+    return found
+
+
+@asynccontextmanager
+async def placed(bus: str, folder: Path) -> AsyncIterator[Place]:
+    """Start servers, wires, an API and a worker, and open a sale."""
+    async with AsyncExitStack() as ending:
+
+        async def entered(context: Any) -> Any:
+            value = await asyncio.to_thread(context.__enter__)
+            ending.push_async_callback(asyncio.to_thread, context.__exit__, None, None, None)
+            return value
+
+        broker_context = running_kafka if bus == "kafka" else running_rabbitmq
+        redis, broker, postgres = await asyncio.gather(
+            entered(running_redis(ours=True)),
+            entered(broker_context(ours=True)),
+            entered(running_postgres(ours=True)),
+        )
+        urls = {
+            "gate": redis.url,
+            "bus": broker.url,
+            "database": await asyncio.to_thread(postgres.create_database),
+        }
+        sides = []
+        for _ in range(2):
+            wires = {k: await ending.enter_async_context(counting(url)) for k, url in urls.items()}
+            sides.append(wires)
+        names = {k: f"FLASHSALE_{k.upper()}_URL" for k in urls}
+        beside = {names[k]: url for k, url in urls.items()}
+        ours = await entered(engine(folder, {**own_names(), **QUICK, **beside}))
+        await asyncio.to_thread(ours.prepare)
+        programs = [
+            ours.start(kind, **{names[k]: wire.url for k, wire in wires.items()})
+            for kind, wires in zip(("serve", "worker"), sides, strict=True)
+        ]
+        for program in programs:
+            await asyncio.to_thread(program.wait_until_ready)
+        opened = f"{programs[0].url}/purchase/init?productId=1&stock={UNITS}"
+        assert (await asyncio.to_thread(ask, "POST", opened)).status == 200
+        servers = {"gate": redis, "bus": broker, "database": postgres}
+        yield Place(ours, servers, *programs, *sides)
+
+
+async def main(bus: str, crowd: int) -> int:
+    """Measure everything on one bus, and print it."""
+    found: list[Measured] = []
+    with tempfile.TemporaryDirectory(prefix="outages-") as folder:
+        async with placed(bus, Path(folder)) as place:
+            print(f"{bus}: answers in ms as median/99 %/slowest; a crowd of {crowd}", flush=True)
+            healthy_ms, _ = await place.buyers(crowd)
+            print(f"healthy           crowd {_percentiles(healthy_ms)}", flush=True)
+            for what in ("gate", "bus"):
+                for way in WAYS:
+                    found.append(await outage(place, what, way, crowd))
+                    print(found[-1].line(), flush=True)
+                    await asyncio.sleep(2)
+            found.append(await look_up_outage(place, 100))
+            print(found[-1].line(), flush=True)
+            for what in ("gate", "database"):
+                found.append(await worker_outage(place, what, 200))
+                print(found[-1].line(), flush=True)
+    wrong = [one.line() for one in found if one.amplification > AMPLIFICATION_MAX]
+    print("\n".join(["asked too often:", *wrong]) if wrong else "nothing was asked too often")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--bus", choices=["kafka", "rabbitmq"], default="rabbitmq")
+    parser.add_argument("--crowd", type=int, default=2_000)
+    given = parser.parse_args()
+    logging.disable(logging.CRITICAL)
+    sys.exit(asyncio.run(main(given.bus, given.crowd)))

@@ -1,0 +1,66 @@
+"""With a server dead a buyer hears soon, nobody queues behind it, and it is not hammered."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from tests.faults.outages import (
+    AMPLIFICATION_MAX,
+    HEARS_MS,
+    WAYS,
+    Place,
+    look_up_outage,
+    outage,
+    placed,
+    worker_outage,
+)
+from tests.integration.engine import ask
+
+TEN_TIMES = 10
+"""The promised values are measured by `python -m tests.faults.outages`; a busy machine is slower.
+"""
+CROWD = 500
+MEMORY_MB_MAX = 50.0
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(400)]
+
+
+@pytest_asyncio.fixture(params=["rabbitmq", "kafka"], loop_scope="function")
+async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Place]:
+    """One API and one worker on real servers, each on wires that count."""
+    async with placed(request.param, tmp_path) as placed_here:
+        yield placed_here
+
+
+async def test_a_buyer_hears_in_time_whatever_is_dead_and_however_it_died(place: Place) -> None:
+    """Stopped, killed, frozen, or at the end of a wire that swallows everything.
+
+    A crowd comes at once and hears as one does: no queue builds up whose end waits. Nothing is
+    asked of the dead server more often than buyers came, and it sells again by itself.
+    """
+    for what, hears_ms in HEARS_MS.items():
+        for way in WAYS:
+            found = await outage(place, what, way, CROWD)
+            said = found.line()
+            assert max(found.crowd_ms) <= TEN_TIMES * hears_ms, said
+            assert max(found.steady_ms) <= TEN_TIMES * hears_ms, said
+            assert set(found.answers) <= {"unavailable", "outcome-unknown"}, said
+            assert found.amplification <= AMPLIFICATION_MAX, said
+            assert found.memory_mb <= MEMORY_MB_MAX, said
+            metrics = ask("GET", f"{place.api.url}/metrics").body["text"]
+            opened = f'flashsale_breaker_openings_total{{name="{what}"}} '
+            assert float(metrics.partition(opened)[2].split("\n")[0]) >= 1, said
+            assert f'flashsale_breaker_open{{name="{what}"}} 0.0' in metrics, said
+
+
+async def test_a_dead_server_is_asked_no_more_often_than_there_is_work(place: Place) -> None:
+    """PostgreSQL by buyers who look up; gate and PostgreSQL by a worker whose messages wait."""
+    found = await look_up_outage(place, 50)
+    assert found.amplification <= AMPLIFICATION_MAX, found.line()
+    assert set(found.answers) == {"503"}, found.line()
+    for what in ("gate", "database"):
+        found = await worker_outage(place, what, 100)
+        assert found.amplification <= AMPLIFICATION_MAX, found.line()
