@@ -1,0 +1,15 @@
+"""The mechanisms, each module one part of the way. Add to the module that fits."""
+
+from tests.antitests.antitest import AntiTest
+from tests.antitests.mechanisms import aftercare, doors, gate, lives, messages, money, rebuild, rows
+
+ANTITESTS: tuple[AntiTest, ...] = (
+    *doors.ANTITESTS,
+    *gate.ANTITESTS,
+    *rows.ANTITESTS,
+    *lives.ANTITESTS,
+    *rebuild.ANTITESTS,
+    *aftercare.ANTITESTS,
+    *messages.ANTITESTS,
+    *money.ANTITESTS,
+)
