@@ -4,10 +4,9 @@ import argparse
 import sys
 import time
 
-from tests.antitests.judging import Verdict
+from tests.antitests.judging import Verdict, verdicts
 from tests.antitests.mechanisms import ANTITESTS
 from tests.antitests.page import page
-from tests.antitests.running import verdicts
 
 
 def main() -> int:

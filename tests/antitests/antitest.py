@@ -39,7 +39,7 @@ class AntiTest:
     """The file and the function that do it: `src/….py:Class.method`."""
     patches: tuple[Patch, ...]
     test: str
-    """The test's node id. Of a parametrized test, one case is enough."""
+    """The test's node id. Without a case, all cases run, and one that is red is enough."""
     reddens_by: str = "AssertionError"
     """The error that the test must fail with: any other may be the patch's own mistake."""
     server: Server | None = None

@@ -1,52 +1,22 @@
-"""Runs tests in a copy, and judges whether one is red for the right reason."""
+"""Goes through the anti-tests: each test must be green with its mechanism, and red without."""
 
-import json
+import ast
 import os
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Sequence
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import attrs
 
 from tests.antitests.antitest import AntiTest
-from tests.antitests.witness import NOTES
+from tests.antitests.copies import DoesNotFit, copy_tree, copy_without, patched
+from tests.antitests.trying import Ran, load_what_is_not_ours, run_side_by_side, run_tests
 
 TEST_S_MAX = 120
 """One test, with the start of its servers."""
 WHOLE_S_MAX = 900
 """All named tests once, unpatched."""
-STOP_S = 15
-"""A run that is told to end stops its servers first."""
-SOURCES = ("", "src", "src/adapters", "src/entrypoints")
-
-
-@attrs.frozen
-class Phase:
-    """How a phase of a test ended."""
-
-    test: str
-    phase: str
-    outcome: str
-    errors: tuple[str, ...]
-    said: str
-
-
-@attrs.frozen(kw_only=True)
-class Ran:
-    """What a run of pytest came to."""
-
-    phases: list[Phase]
-    seconds: float
-    output: str
-    is_overdue: bool = False
-
-    def of(self, test: str) -> list[Phase]:
-        """Choose the phases of one test, in all its cases."""
-        return [one for one in self.phases if one.test == test or one.test.startswith(f"{test}[")]
 
 
 @attrs.frozen(kw_only=True)
@@ -55,64 +25,86 @@ class Verdict:
 
     antitest: AntiTest
     is_red: bool
-    said: str
+    said: str = ""
     seconds: float = 0.0
 
 
-def run_tests(tree: Path, tests: Sequence[str], *, limit_s: float) -> Ran:
-    """Run tests in a copy, in a process group of its own that ends with the limit."""
-    notes = tree.parent / f"{tree.name}.notes"
-    notes.write_text("", encoding="utf-8")
-    environment = {
-        **os.environ,
-        NOTES: str(notes),
-        "PYTHONPATH": os.pathsep.join(str(tree / one) for one in SOURCES),
-        # A server that is missing is no skip, and chance is the same each time.
-        "CI": "true",
-    }
-    options = ("-q", "-p", "no:cacheprovider", "-p", "tests.antitests.witness", "--tb=short")
-    command = [sys.executable, "-m", "pytest", *options, f"--rootdir={tree}", *tests]
-    began = time.monotonic()
-    with subprocess.Popen(
-        command,
-        cwd=tree,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    ) as process:
-        try:
-            output, is_overdue = process.communicate(timeout=limit_s)[0], False
-        except subprocess.TimeoutExpired:
-            output, is_overdue = _ended(process), True
-    return Ran(
-        phases=[_phase(json.loads(line)) for line in notes.read_text("utf-8").splitlines()],
-        seconds=time.monotonic() - began,
-        output=output,
-        is_overdue=is_overdue,
-    )
+def verdicts(antitests: Sequence[AntiTest]) -> Iterator[Verdict]:
+    """Judge each, as it is ready."""
+    # A server that is missing is no skip, and chance is the same each time.
+    os.environ["CI"] = "true"
+    folder = Path(tempfile.mkdtemp(prefix="flashsale-antitests-"))
+    try:
+        yield from _judged(antitests, folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-def _phase(noted: dict[str, Any]) -> Phase:
-    return Phase(
-        test=noted["test"],
-        phase=noted["phase"],
-        outcome=noted["outcome"],
-        errors=tuple(noted["errors"]),
-        said=noted["said"],
-    )
+def _judged(antitests: Sequence[AntiTest], folder: Path) -> Iterator[Verdict]:
+    whole = folder / "whole"
+    copy_tree(whole)
+    fitting = []
+    for one in antitests:
+        wrong = _why_it_does_not_fit(one, whole)
+        if wrong is None:
+            fitting.append(one)
+        else:
+            yield Verdict(antitest=one, is_red=False, said=wrong)
+    if not fitting:
+        return
+    # One run for all: what is green here has also left its compiled form for the copies.
+    tests = list(dict.fromkeys(one.test for one in fitting))
+    ran = run_tests(whole, tests, limit_s=WHOLE_S_MAX)
+    load_what_is_not_ours(whole)
+    green = []
+    for one in fitting:
+        why = why_not_green(ran, one.test)
+        if why is None:
+            green.append(one)
+        else:
+            yield Verdict(antitest=one, is_red=False, said=f"with the mechanism, {why}")
+    work = [(one, _copying(one, whole, folder / one.name)) for one in green]
+    for one, without in run_side_by_side(work, limit_s=TEST_S_MAX):
+        shutil.rmtree(folder / one.name, ignore_errors=True)
+        yield judge(one, without)
 
 
-def _ended(process: subprocess.Popen[str]) -> str:
-    """End a run and all that it started."""
-    for how in (signal.SIGINT, signal.SIGKILL):
-        os.killpg(process.pid, how)
-        try:
-            return process.communicate(timeout=STOP_S)[0]
-        except subprocess.TimeoutExpired:
-            continue
-    return ""
+def _copying(
+    antitest: AntiTest, whole: Path, tree: Path
+) -> Callable[[], tuple[Path, Sequence[str]]]:
+    def make() -> tuple[Path, Sequence[str]]:
+        copy_without(antitest, whole, tree)
+        return tree, [antitest.test]
+
+    return make
+
+
+def _why_it_does_not_fit(antitest: AntiTest, whole: Path) -> str | None:
+    try:
+        patched(antitest, whole)
+    except (DoesNotFit, SyntaxError, OSError) as wrong:
+        return f"the patch does not fit: {wrong}"
+    # One test that is not there would keep pytest from running all others.
+    return None if is_test(whole, antitest.test) else "there is no such test"
+
+
+def is_test(tree: Path, test: str) -> bool:
+    """Say whether a node id names a test; one that a class inherits stands in the test kit."""
+    file, *classes, function = test.partition("[")[0].split("::")
+    path = tree / file
+    if not path.is_file():
+        return False
+    text = path.read_text("utf-8")
+    if any(f"class {one}(" not in text and f"class {one}:" not in text for one in classes):
+        return False
+    kit = sorted((tree / "src/flashsale_core/testing").glob("*.py")) if classes else []
+    return any(function in _functions(one) for one in (path, *kit))
+
+
+def _functions(path: Path) -> set[str]:
+    found = (ast.FunctionDef, ast.AsyncFunctionDef)
+    tree = ast.parse(path.read_text("utf-8"))
+    return {node.name for node in ast.walk(tree) if isinstance(node, found)}
 
 
 def why_not_green(ran: Ran, test: str) -> str | None:
@@ -131,8 +123,7 @@ def judge(antitest: AntiTest, ran: Ran) -> Verdict:
 
 
 def _why_not_red(antitest: AntiTest, ran: Ran) -> str | None:
-    phases = ran.of(antitest.test)
-    calls = [one for one in phases if one.phase == "call"]
+    calls = [one for one in ran.of(antitest.test) if one.phase == "call"]
     if ran.is_overdue:
         return f"it did not end: {_tail(ran)}"
     if not calls:

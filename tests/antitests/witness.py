@@ -5,6 +5,7 @@ An exit code says "failed" of a missing mechanism and of a name that was misspel
 
 import json
 import os
+import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from typing import Any
 import pytest
 
 NOTES = "FLASHSALE_TEST_NOTES"
+FOREIGN = ".foreign"
+"""The file beside the notes that names what was imported from outside the tree."""
 TIMEOUT = "Timeout"
 
 
@@ -27,6 +30,14 @@ def pytest_runtest_makereport(
         phase = {"test": item.nodeid, "phase": call.when, "outcome": report.outcome}
         notes.write(json.dumps({**phase, "errors": errors, "said": said}) + "\n")
     return report
+
+
+def pytest_sessionfinish() -> None:
+    """Note the libraries, for runs to come."""
+    tree = str(Path.cwd())
+    files = {name: getattr(module, "__file__", None) for name, module in sys.modules.items()}
+    names = [name for name, file in files.items() if file and not file.startswith(tree)]
+    Path(os.environ[NOTES]).with_suffix(FOREIGN).write_text(json.dumps(names), encoding="utf-8")
 
 
 def _names(error: BaseException) -> Iterator[str]:

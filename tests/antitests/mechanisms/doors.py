@@ -77,11 +77,12 @@ ANTITESTS = (
         name="marks-are-kept",
         promise=4,
         mechanism="a queued mark is kept until a call that carried it succeeded",
-        where="src/adapters/flashsale_coalesce/gate.py:CoalescingGate._forget",
+        where="src/adapters/flashsale_coalesce/gate.py:CoalescingGate._merged",
         patches=(
             Patch(
-                "        if isinstance(reply, Unavailable) and reply.why is not Why.NOT_ARMED:\n"
-                "            return\n"
+                "        queued = tuple(marks)[:MARKS_PER_CALL] if marks else ()\n",
+                "        queued = tuple(marks)[:MARKS_PER_CALL] if marks else ()\n"
+                "        self._drop_marks(sale, queued)\n",
             ),
         ),
         test="tests/unit/test_coalesce.py::"

@@ -85,9 +85,7 @@ ANTITESTS = (
         promise=3,
         mechanism="an id that comes with another user or quantity is refused",
         where=f"{LUA}judge",
-        patches=(
-            Patch("(known[4] ~= user or known[3] ~= quantity) then", "false then"),
-        ),
+        patches=(Patch("(known[4] ~= user or known[3] ~= quantity) then", "false then"),),
         test=f"{ON_REDIS}test_the_same_id_with_other_content_is_refused",
         server=Server.REDIS,
     ),
@@ -187,9 +185,7 @@ ANTITESTS = (
         promise=8,
         mechanism="the outside door's message does not prove that a purchase is queued",
         where=f"{LUA}judge",
-        patches=(
-            Patch("if door == 'Q' then lift(", "if true then lift("),
-        ),
+        patches=(Patch("if door == 'Q' then lift(", "if true then lift("),),
         test=f"{ON_REDIS}test_the_outside_worker_lifts_nothing",
         server=Server.REDIS,
     ),
@@ -199,12 +195,19 @@ ANTITESTS = (
         mechanism="only a purchase that holds a unit gives it back, and then holds none",
         where=f"{LUA}follow",
         patches=(
-            Patch("local before = (old and old[2] ~= 'X') and old[3] or 0",
-                  "local before = old and old[3] or 0"),
-            Patch("if before > 0 then sale[old[2]]",
-                  "if before > 0 and old[2] ~= 'X' then sale[old[2]]"),
-            Patch("    elseif HOLDING[record[2]] then put(books, pair[1], cut(record, 'X', pair[2])"
-                  ", nil) end", "    else put(books, pair[1], cut(record, 'X', pair[2]), nil) end"),
+            Patch(
+                "local before = (old and old[2] ~= 'X') and old[3] or 0",
+                "local before = old and old[3] or 0",
+            ),
+            Patch(
+                "if before > 0 then sale[old[2]]",
+                "if before > 0 and old[2] ~= 'X' then sale[old[2]]",
+            ),
+            Patch(
+                "    elseif HOLDING[record[2]] then put(books, pair[1], cut(record, 'X', pair[2])"
+                ", nil) end",
+                "    else put(books, pair[1], cut(record, 'X', pair[2]), nil) end",
+            ),
         ),
         test=f"{ON_REDIS}test_releasing_gives_the_unit_back_once_and_burns_the_id",
         reddens_by="Corrupt",
@@ -216,9 +219,11 @@ ANTITESTS = (
         mechanism="what is sold is not released any more",
         where=f"{LUA}follow",
         patches=(
-            Patch("    elseif record[2] == 'S' then misfits = misfits + 1\n"
-                  "    elseif HOLDING[record[2]] then put(books, pair[1]",
-                  "    elseif record[2] ~= 'X' then put(books, pair[1]"),
+            Patch(
+                "    elseif record[2] == 'S' then misfits = misfits + 1\n"
+                "    elseif HOLDING[record[2]] then put(books, pair[1]",
+                "    elseif record[2] ~= 'X' then put(books, pair[1]",
+            ),
         ),
         test=f"{ON_REDIS}test_selling_is_final_and_once",
         server=Server.REDIS,
@@ -229,11 +234,12 @@ ANTITESTS = (
         mechanism="after every change the units must add up, or the sale is halted",
         where=f"{LUA}close_books",
         patches=(
-            Patch("if sale.initial ~= sale.available + sale.R + sale.O + sale.Q + sale.S then",
-                  "if false then"),
+            Patch(
+                "if sale.initial ~= sale.available + sale.R + sale.O + sale.Q + sale.S then",
+                "if false then",
+            ),
         ),
-        test="tests/integration/test_redis_gate.py::"
-        "test_books_that_do_not_add_up_halt_the_sale",
+        test="tests/integration/test_redis_gate.py::test_books_that_do_not_add_up_halt_the_sale",
         server=Server.REDIS,
     ),
 )

@@ -23,8 +23,10 @@ ANTITESTS = (
         mechanism="the key names the epoch too: function memory outlives FLUSHALL and a demotion",
         where=f"{LUA}sale_of",
         patches=(
-            Patch("  if not h[1] or tonumber(h[1]) ~= epoch then return nil end",
-                  "  if not h[1] then return nil end"),
+            Patch(
+                "  if not h[1] or tonumber(h[1]) ~= epoch then return nil end",
+                "  if not h[1] then return nil end",
+            ),
         ),
         test=f"{ON_REDIS}test_another_epoch_is_refused",
         server=Server.REDIS,
@@ -106,13 +108,13 @@ ANTITESTS = (
         patches=(
             Patch(
                 "        replies = await self._wire.run_in_turn(\n"
-                "            [self._call(\"armed_epoch\", sale[0], of=version) "
+                '            [self._call("armed_epoch", sale[0], of=version) '
                 "for sale, version in questions],\n"
                 "            adopt_what_is_armed,\n"
                 "            deadline_s=LOAD_DEADLINE_S,\n"
                 "        )\n",
                 "        asked = await self._wire.run(\n"
-                "            [self._call(\"armed_epoch\", sale[0], of=version) "
+                '            [self._call("armed_epoch", sale[0], of=version) '
                 "for sale, version in questions]\n"
                 "        )\n"
                 "        further = adopt_what_is_armed(asked)\n"

@@ -13,8 +13,12 @@ ANTITESTS = (
         promise=13,
         mechanism="PENDING_PAYMENT is stored before anybody is charged",
         where="src/flashsale_core/batch.py:decide",
-        patches=(Patch("    awaits_payment = is_paid_for and reason is None\n",
-                       "    awaits_payment = is_paid_for and False\n"),),
+        patches=(
+            Patch(
+                "    awaits_payment = is_paid_for and reason is None\n",
+                "    awaits_payment = is_paid_for and False\n",
+            ),
+        ),
         test=f"{TESTS}test_what_was_accepted_is_pending_until_it_is_paid",
     ),
     AntiTest(
@@ -23,21 +27,26 @@ ANTITESTS = (
         mechanism="the key is made from sale and purchase, the same however often it is asked",
         where=f"{SQL}_due",
         patches=(
-            Patch('    charge = Charge(\n        key=payment_key(row["sale_id"], row["purchase_id"]),',
-                  '    charge = Charge(\n        key=payment_key(row["sale_id"], '
-                  'f"{row[\'purchase_id\']}.{row[\'attempt\']}"),'),
+            Patch(
+                '    charge = Charge(\n        key=payment_key(row["sale_id"], row["purchase_id"]),',
+                '    charge = Charge(\n        key=payment_key(row["sale_id"], '
+                "f\"{row['purchase_id']}.{row['attempt']}\"),",
+            ),
         ),
-        test=f"{ON_SQLITE}"
-        "test_what_is_charged_is_price_times_quantity_under_the_purchase_s_key",
+        test=f"{ON_SQLITE}test_what_is_charged_is_price_times_quantity_under_the_purchase_s_key",
     ),
     AntiTest(
         name="same-key-in-memory",
         promise=13,
         mechanism="a charge that never arrived is asked again under that key",
         where="src/adapters/flashsale_memory/payments.py:MemoryPayments.claim_due",
-        patches=(Patch("                charge=row.charge,\n",
-                       '                charge=attrs.evolve(row.charge, '
-                       'key=f"{row.charge.key}.{row.attempt}"),\n'),),
+        patches=(
+            Patch(
+                "                charge=row.charge,\n",
+                "                charge=attrs.evolve(row.charge, "
+                'key=f"{row.charge.key}.{row.attempt}"),\n',
+            ),
+        ),
         test=f"{TESTS}test_a_charge_that_never_arrived_is_asked_again_under_the_same_key",
     ),
     AntiTest(
@@ -54,9 +63,11 @@ ANTITESTS = (
         mechanism="an unknown outcome is waited for, and the unit stays held",
         where=f"{CASHIER}handle",
         patches=(
-            Patch('            await self._later(held, "unknown" if away.may_have_happened '
-                  'else "away", str(away))\n            return\n',
-                  '            answer = Declined(reason="away")\n'),
+            Patch(
+                '            await self._later(held, "unknown" if away.may_have_happened '
+                'else "away", str(away))\n            return\n',
+                '            answer = Declined(reason="away")\n',
+            ),
         ),
         test=f"{TESTS}test_nothing_is_released_while_the_provider_is_away",
     ),
@@ -66,8 +77,10 @@ ANTITESTS = (
         mechanism="no charge is asked later than 20 h after the first: providers forget keys",
         where=f"{CASHIER}_ask",
         patches=(
-            Patch("        if due.asked_for_ms + self._held_for_ms(held) >= CHARGE_WINDOW_MS:\n",
-                  "        if False:\n"),
+            Patch(
+                "        if due.asked_for_ms + self._held_for_ms(held) >= CHARGE_WINDOW_MS:\n",
+                "        if False:\n",
+            ),
         ),
         test=f"{TESTS}test_no_charge_is_asked_later_than_20_h_after_the_first",
     ),
@@ -77,8 +90,11 @@ ANTITESTS = (
         mechanism="nobody charges who has too little of the lease left for a call",
         where=f"{CASHIER}_ask",
         patches=(
-            Patch("        if self._held_for_ms(held) + self._waits.deadline_ms >= "
-                  "self._waits.lease_ms:\n", "        if False:\n"),
+            Patch(
+                "        if self._held_for_ms(held) + self._waits.deadline_ms >= "
+                "self._waits.lease_ms:\n",
+                "        if False:\n",
+            ),
         ),
         test=f"{TESTS}test_a_machine_that_slept_does_not_charge_by_an_old_claim",
     ),
@@ -88,12 +104,14 @@ ANTITESTS = (
         mechanism="a declined unit is released after its REJECTED row is stored",
         where=f"{CASHIER}_end",
         patches=(
-            Patch("        settled = await self._payments.settle(held.due, end)\n",
-                  "        charge, failed = held.due.charge, isinstance(end, Declined)\n"
-                  "        gone = ((charge.purchase_id, 'PAYMENT_DECLINED'),) if failed else ()\n"
-                  "        early = follow_batch(charge.sale_id, 1, ())\n"
-                  "        await self._gate.follow([attrs.evolve(early, released=gone)])\n"
-                  "        settled = await self._payments.settle(held.due, end)\n"),
+            Patch(
+                "        settled = await self._payments.settle(held.due, end)\n",
+                "        charge, failed = held.due.charge, isinstance(end, Declined)\n"
+                "        gone = ((charge.purchase_id, 'PAYMENT_DECLINED'),) if failed else ()\n"
+                "        early = follow_batch(charge.sale_id, 1, ())\n"
+                "        await self._gate.follow([attrs.evolve(early, released=gone)])\n"
+                "        settled = await self._payments.settle(held.due, end)\n",
+            ),
         ),
         test=f"{TESTS}test_the_gate_follows_the_row_and_never_the_other_way",
     ),
@@ -119,9 +137,11 @@ ANTITESTS = (
         mechanism="a result is stored only while the payment is pending",
         where=f"{SQL}_is_held",
         patches=(
-            Patch("        payments.c.state == State.PENDING.value,\n"
-                  "        payments.c.attempt == due.attempt,\n",
-                  "        payments.c.attempt == due.attempt,\n"),
+            Patch(
+                "        payments.c.state == State.PENDING.value,\n"
+                "        payments.c.attempt == due.attempt,\n",
+                "        payments.c.attempt == due.attempt,\n",
+            ),
         ),
         test=f"{ON_SQLITE}test_an_end_is_stored_once",
         reddens_by="NoResultFound",
@@ -132,8 +152,10 @@ ANTITESTS = (
         mechanism="a declined unit goes back in the transaction that ends the row",
         where=f"{SQL}SqlPayments._finish",
         patches=(
-            Patch("        column = sales.c.sold if is_sold else sales.c.available\n",
-                  "        column = sales.c.sold\n"),
+            Patch(
+                "        column = sales.c.sold if is_sold else sales.c.available\n",
+                "        column = sales.c.sold\n",
+            ),
         ),
         test=f"{ON_SQLITE}test_a_declined_payment_gives_the_units_back",
     ),
@@ -153,9 +175,12 @@ ANTITESTS = (
         mechanism="the buyer's token is erased when the payment is final",
         where=f"{SQL}SqlPayments.settle",
         patches=(
-            Patch('{"state": State.DECLINED.value, "payment_token": None}',
-                  '{"state": State.DECLINED.value}'),
+            Patch(
+                '{"state": State.DECLINED.value, "payment_token": None}',
+                '{"state": State.DECLINED.value}',
+            ),
         ),
         test=f"{ON_SQLITE}test_a_declined_payment_gives_the_units_back",
+        reddens_by="Corrupt",
     ),
 )

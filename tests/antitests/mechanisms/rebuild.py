@@ -44,8 +44,11 @@ ANTITESTS = (
         promise=8,
         mechanism="nothing is read until nobody can promise under the old epoch any more",
         where=f"{REBUILD}_next_lives",
-        patches=(Patch("await self._wait(REFRESH_MS + PROMISE_MS + later_ms)",
-                       "await self._wait(later_ms)"),),
+        patches=(
+            Patch(
+                "await self._wait(REFRESH_MS + PROMISE_MS + later_ms)", "await self._wait(later_ms)"
+            ),
+        ),
         test=f"{TESTS}test_nobody_may_promise_under_the_old_life_when_the_books_are_read",
     ),
     AntiTest(
@@ -53,8 +56,12 @@ ANTITESTS = (
         promise=8,
         mechanism="with replicas it waits as long as a cut-off primary may go on",
         where=f"{REBUILD}_next_lives",
-        patches=(Patch("await self._wait(REFRESH_MS + PROMISE_MS + later_ms)",
-                       "await self._wait(REFRESH_MS + PROMISE_MS)"),),
+        patches=(
+            Patch(
+                "await self._wait(REFRESH_MS + PROMISE_MS + later_ms)",
+                "await self._wait(REFRESH_MS + PROMISE_MS)",
+            ),
+        ),
         test=f"{TESTS}test_a_primary_that_may_go_on_for_a_while_is_waited_for",
     ),
     AntiTest(
@@ -63,8 +70,10 @@ ANTITESTS = (
         mechanism="what the lost gate still names as taken and unconfirmed is published",
         where=f"{REBUILD}_next_lives",
         patches=(
-            Patch("        for sale in raised:\n"
-                  "            await self._publish_survivors(sale.sale_id)\n"),
+            Patch(
+                "        for sale in raised:\n"
+                "            await self._publish_survivors(sale.sale_id)\n"
+            ),
         ),
         test=f"{TESTS}test_purchases_of_unknown_outcome_that_survived_go_through",
     ),
@@ -74,11 +83,14 @@ ANTITESTS = (
         mechanism="one rebuild is at work, and a second is told so",
         where="src/adapters/flashsale_memory/rebuilds.py:MemoryRebuilds.alone",
         patches=(
-            Patch("        if self._lock.locked():\n            yield False\n            return\n"
-                  "        async with self._lock:\n            yield True\n",
-                  "        yield True\n"),
+            Patch(
+                "        if self._lock.locked():\n            yield False\n            return\n"
+                "        async with self._lock:\n            yield True\n",
+                "        yield True\n",
+            ),
         ),
         test=f"{TESTS}test_two_rebuilds_at_once_are_one",
+        reddens_by="Unavailable",
     ),
     AntiTest(
         name="rebuild-lock",
@@ -104,12 +116,16 @@ ANTITESTS = (
         mechanism="the books are read under the sale's lock: a batch is in them or cannot commit",
         where=f"{SQL}sale_catalogue.py:SqlSaleCatalogue.books",
         patches=(
-            Patch("            begun = (await connection.execute(begin))",
-                  "            early = await books_of(connection, "
-                  "await _known(connection, sale_id))\n"
-                  "            begun = (await connection.execute(begin))"),
-            Patch("            return await books_of(connection, _sale(begun))\n",
-                  "            return SaleBooks(sale=_sale(begun), records=early.records)\n"),
+            Patch(
+                "            begun = (await connection.execute(begin))",
+                "            early = await books_of(connection, "
+                "await _known(connection, sale_id))\n"
+                "            begun = (await connection.execute(begin))",
+            ),
+            Patch(
+                "            return await books_of(connection, _sale(begun))\n",
+                "            return SaleBooks(sale=_sale(begun), records=early.records)\n",
+            ),
         ),
         test=f"{RACES}test_the_books_wait_for_the_batch_that_is_under_way",
         server=Server.POSTGRESQL,
@@ -120,10 +136,14 @@ ANTITESTS = (
         mechanism="a message says in which life it was promised; one of an earlier life waits",
         where=WITHOUT_GATE,
         patches=(
-            Patch("if one.accepted is None or one.epoch != now.armed_epoch:",
-                  "if one.accepted is None:"),
-            Patch("work.promised[sale.sale_id] = one.epoch",
-                  "work.promised[sale.sale_id] = now.armed_epoch"),
+            Patch(
+                "if one.accepted is None or one.epoch != now.armed_epoch:",
+                "if one.accepted is None:",
+            ),
+            Patch(
+                "work.promised[sale.sale_id] = one.epoch",
+                "work.promised[sale.sale_id] = now.armed_epoch",
+            ),
         ),
         test=f"{COLD_PATH}"
         "test_a_late_message_of_an_earlier_life_promises_nothing_while_the_gate_is_lost",
@@ -134,14 +154,22 @@ ANTITESTS = (
         mechanism="a message of an older epoch competes like one from outside",
         where="src/flashsale_core/fulfilment.py:Fulfilment._from_accepted",
         patches=(Patch("fact.epoch == sale.epoch and not was_parked", "True"),),
-        test=f"{COLD_PATH}test_a_message_of_an_older_epoch_promises_nothing",
+        test=f"{COLD_PATH}test_a_message_of_an_older_epoch_does_not_prove_that_a_purchase_is_queued",
     ),
     AntiTest(
         name="no-row-before-the-rebuild",
         promise=8,
         mechanism="promises of a lost gate wait, and their partition with them, for a rebuild",
         where=WITHOUT_GATE,
-        patches=(Patch("            elif now.armed_epoch < now.epoch:\n", "            elif True:\n"),),
+        patches=(
+            Patch("            elif now.armed_epoch < now.epoch:\n", "            elif True:\n"),
+            # The fence of the transaction is the second net.
+            Patch(
+                "not epoch == sale.armed_epoch < sale.epoch",
+                "not epoch == sale.armed_epoch",
+                file="src/adapters/flashsale_memory/order_repository.py",
+            ),
+        ),
         test=f"{COLD_PATH}test_promises_of_a_lost_gate_wait_until_a_rebuild_begins",
     ),
     AntiTest(
@@ -149,7 +177,15 @@ ANTITESTS = (
         promise=8,
         mechanism="only a sale that was never armed is armed without a drain",
         where="src/flashsale_core/selling.py:SaleDesk.init",
-        patches=(Patch("if sale.armed_epoch == 0:", "if True:"),),
+        patches=(
+            Patch("if sale.armed_epoch == 0:", "if True:"),
+            # One loader an epoch is the second net.
+            Patch(
+                "known.armed_epoch < epoch == known.epoch",
+                "epoch == known.epoch",
+                file="src/adapters/flashsale_memory/sale_catalogue.py",
+            ),
+        ),
         test="tests/unit/test_selling.py::test_a_sale_that_lost_its_gate_is_not_quietly_made_again",
     ),
     AntiTest(
@@ -157,8 +193,9 @@ ANTITESTS = (
         promise=8,
         mechanism="a unit that a parked message holds is in the books",
         where=f"{SQL}books.py:_records",
-        patches=(Patch("for record in await _parked_units(connection, sale_id):",
-                       "for record in ():"),),
+        patches=(
+            Patch("for record in await _parked_units(connection, sale_id):", "for record in ():"),
+        ),
         test="tests/integration/test_sql_contracts.py::TestCatalogueInSqlite::"
         "test_a_parked_unit_stays_held_through_a_rebuild",
     ),
@@ -168,8 +205,11 @@ ANTITESTS = (
         mechanism="a unit promised before the life that is loaded is not held by its letter",
         where=f"{SQL}parked_messages.py:_judged",
         patches=(
-            Patch("        if one.promised_under is not None and "
-                  "one.promised_under < armed.get(one.sale_id, 0)\n", "        if False\n"),
+            Patch(
+                "        if one.promised_under is not None and "
+                "one.promised_under < armed.get(one.sale_id, 0)\n",
+                "        if False\n",
+            ),
         ),
         test=f"{ON_SQLITE}test_a_unit_of_a_life_before_the_loaded_one_is_not_held",
     ),

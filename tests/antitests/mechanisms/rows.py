@@ -23,17 +23,25 @@ ANTITESTS = (
         promise=1,
         mechanism="the table itself refuses fewer than no units",
         where=f"{SQL}migrations/versions/r0001_first_tables.py:_sales",
-        patches=(),
+        patches=(
+            Patch(
+                '        sa.CheckConstraint("available >= 0", name="sales_never_oversold"),\n',
+            ),
+        ),
         test="tests/integration/test_sql_migrations.py::"
-        "test_the_table_itself_refuses_to_oversell",
+        "test_the_tables_refuse_what_must_never_be[sqlite-sales-row0-wrong0-sales_never_oversold]",
     ),
     AntiTest(
         name="drift-halts-the-row",
         promise=9,
         mechanism="a gate that is proven wrong halts the sale in the same transaction",
         where=f"{RECORDING}_reject",
-        patches=(Patch(".values(state=SaleState.HALTED.value, state_since=at_ms)",
-                       ".values(state_since=at_ms)"),),
+        patches=(
+            Patch(
+                ".values(state=SaleState.HALTED.value, state_since=at_ms)",
+                ".values(state_since=at_ms)",
+            ),
+        ),
         test=f"{CONTRACTS}TestOrdersInSqlite::"
         "test_units_that_the_database_does_not_have_prove_the_gate_wrong",
     ),
@@ -53,8 +61,10 @@ ANTITESTS = (
         mechanism="what the database refused stays held until a rebuild",
         where="src/flashsale_core/fulfilment.py:follow_batch",
         patches=(
-            Patch("    rows = [row for row in rows if row.reason != Reason.GATE_DRIFT]\n",
-                  "    rows = list(rows)\n"),
+            Patch(
+                "    rows = [row for row in rows if row.reason != Reason.GATE_DRIFT]\n",
+                "    rows = list(rows)\n",
+            ),
         ),
         test="tests/unit/test_fulfilment.py::test_a_gate_proven_wrong_halts_the_sale",
     ),
@@ -83,9 +93,11 @@ ANTITESTS = (
         mechanism="a purchase has one row, and the first that is written stands",
         where=f"{SQL}statements/sqlite/insert_orders.sql:",
         patches=(
-            Patch("on conflict (sale_id, purchase_id) do nothing",
-                  "on conflict (sale_id, purchase_id) do update\n"
-                  "set status = excluded.status, reason = excluded.reason"),
+            Patch(
+                "on conflict (sale_id, purchase_id) do nothing",
+                "on conflict (sale_id, purchase_id) do update\n"
+                "set status = excluded.status, reason = excluded.reason",
+            ),
         ),
         test=f"{CONTRACTS}TestOrdersInSqlite::test_the_row_that_stands_wins_over_a_later_decision",
     ),
@@ -95,9 +107,11 @@ ANTITESTS = (
         mechanism="the same, between two workers at once",
         where=f"{SQL}statements/postgresql/insert_orders.sql:",
         patches=(
-            Patch("on conflict (sale_id, purchase_id) do nothing",
-                  "on conflict (sale_id, purchase_id) do update\n"
-                  "set status = excluded.status, reason = excluded.reason"),
+            Patch(
+                "on conflict (sale_id, purchase_id) do nothing",
+                "on conflict (sale_id, purchase_id) do update\n"
+                "set status = excluded.status, reason = excluded.reason",
+            ),
         ),
         test=f"{CONTRACTS}TestOrdersInPostgresql::"
         "test_the_row_that_stands_wins_over_a_later_decision",
@@ -109,9 +123,11 @@ ANTITESTS = (
         mechanism="orders, units and facts are one transaction: all of it or nothing",
         where=f"{RECORDING}record",
         patches=(
-            Patch("        reasons = {_key_of(decision): decision.reason for decision in new}\n",
-                  "        await connection.commit()\n"
-                  "        reasons = {_key_of(decision): decision.reason for decision in new}\n"),
+            Patch(
+                "        reasons = {_key_of(decision): decision.reason for decision in new}\n",
+                "        await connection.commit()\n"
+                "        reasons = {_key_of(decision): decision.reason for decision in new}\n",
+            ),
         ),
         test=f"{CONTRACTS}TestOrdersInSqlite::test_a_batch_of_an_old_epoch_writes_nothing",
     ),
@@ -120,10 +136,9 @@ ANTITESTS = (
         promise=14,
         mechanism="the transaction that writes an order writes its event",
         where=f"{RECORDING}record",
-        patches=(
-            Patch("        await self._write_facts(connection, final, reasons, at_ms)\n"),
-        ),
+        patches=(Patch("        await self._write_facts(connection, final, reasons, at_ms)\n"),),
         test=f"{CONTRACTS}TestOrdersInSqlite::test_a_new_row_tells_one_event",
+        reddens_by="ValueError",
     ),
     AntiTest(
         name="told-before-forgotten",
@@ -131,12 +146,14 @@ ANTITESTS = (
         mechanism="a fact leaves the outbox only after the broker has it",
         where=f"{SQL}outbox.py:SqlOutbox._relay_under_lease",
         patches=(
-            Patch("            await publish(events)\n        except BaseException:\n"
-                  "            free = update(outbox)",
-                  "            await self._transactions.write("
-                  "lambda connection: connection.execute(delete(outbox).where(mine)))\n"
-                  "            await publish(events)\n        except BaseException:\n"
-                  "            free = update(outbox)"),
+            Patch(
+                "            await publish(events)\n        except BaseException:\n"
+                "            free = update(outbox)",
+                "            await self._transactions.write("
+                "lambda connection: connection.execute(delete(outbox).where(mine)))\n"
+                "            await publish(events)\n        except BaseException:\n"
+                "            free = update(outbox)",
+            ),
         ),
         test=f"{CONTRACTS}TestOutboxInSqlite::test_all_facts_stay_when_telling_fails",
     ),
@@ -163,8 +180,12 @@ ANTITESTS = (
         promise=2,
         mechanism="sales are locked in ascending order too, and last",
         where=f"{SQL}fences.py:lock_sales",
-        patches=(Patch("        .order_by(sales.c.sale_id)\n",
-                       "        .order_by(sales.c.sale_id.desc())\n"),),
+        patches=(
+            Patch(
+                "        .order_by(sales.c.sale_id)\n",
+                "        .order_by(sales.c.sale_id.desc())\n",
+            ),
+        ),
         test=f"{RACES}test_sales_are_locked_in_ascending_order",
         server=Server.POSTGRESQL,
     ),
@@ -174,9 +195,11 @@ ANTITESTS = (
         mechanism="the sales' rows, which all batches meet, are locked at the end alone",
         where=f"{RECORDING}record",
         patches=(
-            Patch("        written = await self._write_orders(connection, decisions, at_ms)\n",
-                  "        await lock_sales(connection, {one.sale_id for one in decisions})\n"
-                  "        written = await self._write_orders(connection, decisions, at_ms)\n"),
+            Patch(
+                "        written = await self._write_orders(connection, decisions, at_ms)\n",
+                "        await lock_sales(connection, {one.sale_id for one in decisions})\n"
+                "        written = await self._write_orders(connection, decisions, at_ms)\n",
+            ),
         ),
         test=f"{RACES}test_a_batch_holds_its_sale_only_at_its_end",
         server=Server.POSTGRESQL,
