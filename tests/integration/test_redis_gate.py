@@ -270,6 +270,8 @@ async def test_what_was_armed_before_a_restart_is_not_adopted_after_it() -> None
             if function == "adopt":
                 server.kill()
                 server.start()
+                # Whoever else asks meanwhile has connected again.
+                wire._pool._available_connections.clear()
             return ask(function, *args, **how)
 
         new._call = with_a_restart  # type: ignore[method-assign]
@@ -278,3 +280,35 @@ async def test_what_was_armed_before_a_restart_is_not_adopted_after_it() -> None
         [armed] = await wire.run([ask("armed_epoch", sale.sale_id)])
         assert armed == 0
         await wire.aclose()
+
+
+async def test_a_redis_that_restarted_with_all_its_keys_sells_nothing() -> None:
+    """It may have lost the end of its log: what it armed is not in what it saved."""
+    with running_redis(ours=True) as server:
+        wire = Wire(server.url, deadline_s=5.0)
+        gate = RedisStockGate(wire)
+        await gate.install()
+        sale = await open_sale(gate)
+        await sale.reserve(claim("p1"))
+        await wire.aclose()
+        server.kill()
+        server.start()
+        wire = Wire(server.url, deadline_s=5.0)
+        assert await wire.run([("EXISTS", f"fs:{{{sale.sale_id}}}:sale")]) == [1]
+        [reply] = await RedisStockGate(wire).reserve([sale.batch(claim("p2"))])
+        assert isinstance(reply, Unavailable)
+        assert reply.why is Why.NOT_ARMED
+        await wire.aclose()
+
+
+async def test_a_demoted_primary_that_learned_of_the_next_life_sells_nothing(
+    wire: Wire, make_gate: MakeGate
+) -> None:
+    """Its function memory outlives the demotion; the key that it now replicates does not agree."""
+    gate = await make_gate()
+    sale = await open_sale(gate)
+    [keys] = await wire.run([("KEYS", f"*{{{sale.sale_id}}}:sale")])
+    await wire.run([("HSET", keys[0], "epoch", sale.epoch + 1)])
+    [reply] = await gate.reserve([sale.batch(claim("p1"))])
+    assert isinstance(reply, Unavailable)
+    assert reply.why is Why.NOT_ARMED

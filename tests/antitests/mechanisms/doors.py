@@ -64,6 +64,7 @@ ANTITESTS = (
             ),
         ),
         test=f"{TESTS}test_sold_out_touches_neither_bus_nor_database",
+        reddens_by="Unavailable",
     ),
     AntiTest(
         name="silence-is-not-404",

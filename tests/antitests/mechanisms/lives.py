@@ -14,7 +14,7 @@ ANTITESTS = (
         mechanism="an epoch is armed in the function's memory, which no restart survives",
         where=f"{LUA}armed_sale",
         patches=(Patch("  if armed[keys[1]] ~= epoch then return nil end\n"),),
-        test=f"{ON_REDIS}test_nothing_works_unarmed",
+        test=f"{REDIS_GATE}test_a_redis_that_restarted_with_all_its_keys_sells_nothing",
         server=Server.REDIS,
     ),
     AntiTest(
@@ -28,7 +28,7 @@ ANTITESTS = (
                 "  if not h[1] then return nil end",
             ),
         ),
-        test=f"{ON_REDIS}test_another_epoch_is_refused",
+        test=f"{REDIS_GATE}test_a_demoted_primary_that_learned_of_the_next_life_sells_nothing",
         server=Server.REDIS,
     ),
     AntiTest(

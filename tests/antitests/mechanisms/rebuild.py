@@ -98,8 +98,7 @@ ANTITESTS = (
         mechanism="in PostgreSQL an advisory lock says so to every process",
         where=f"{SQL}rebuilds.py:SqlRebuilds.alone",
         patches=(Patch("                yield bool(is_mine)\n", "                yield True\n"),),
-        test="tests/integration/test_sql_contracts.py::TestRebuildsInPostgresql::"
-        "test_one_rebuild_at_a_time_and_the_next_when_it_ended",
+        test=f"{RACES}test_two_processes_do_not_rebuild_at_once",
         server=Server.POSTGRESQL,
     ),
     AntiTest(
@@ -221,5 +220,6 @@ ANTITESTS = (
         patches=(Patch("        .with_for_update(read=True)\n"),),
         test=f"{RACES}test_a_unit_is_parked_before_the_books_are_read_or_is_not_held",
         server=Server.POSTGRESQL,
+        reddens_by="TimeoutError",
     ),
 )

@@ -165,6 +165,7 @@ ANTITESTS = (
         patches=(Patch(".with_for_update(skip_locked=True)"),),
         test=f"{CONTRACTS}TestOutboxInPostgresql::test_relays_side_by_side_tell_different_facts",
         server=Server.POSTGRESQL,
+        reddens_by="TimeoutError",
     ),
     AntiTest(
         name="lock-order-orders",
@@ -203,6 +204,7 @@ ANTITESTS = (
         ),
         test=f"{RACES}test_a_batch_holds_its_sale_only_at_its_end",
         server=Server.POSTGRESQL,
+        reddens_by="TimeoutError",
     ),
     AntiTest(
         name="lock-order-parked",
@@ -212,6 +214,7 @@ ANTITESTS = (
         patches=(Patch("[first[key] for key in sorted(first)]", "list(first.values())"),),
         test=f"{RACES}test_messages_are_parked_in_ascending_order",
         server=Server.POSTGRESQL,
+        reddens_by="TimeoutError",
     ),
     AntiTest(
         name="unknown-item-or-lost-gate",
@@ -230,6 +233,7 @@ ANTITESTS = (
         patches=(Patch("if self._dialect.has_advisory_locks:", "if False:"),),
         test=f"{RACES}test_an_unknown_item_waits_for_the_sale_that_is_being_made",
         server=Server.POSTGRESQL,
+        reddens_by="TimeoutError",
     ),
     AntiTest(
         name="sale-lock",
@@ -239,5 +243,6 @@ ANTITESTS = (
         patches=(Patch("if self._transactions.dialect.has_advisory_locks:", "if False:"),),
         test=f"{RACES}test_a_sale_waits_for_the_unknown_item_that_is_being_recorded",
         server=Server.POSTGRESQL,
+        reddens_by="TimeoutError",
     ),
 )
