@@ -35,8 +35,8 @@ ANTITESTS = (
         where="src/flashsale_core/idempotency.py:replay_of",
         patches=(
             Patch(
-                "PurchaseState.RESERVED | PurchaseState.OUTSIDE:\n            return Replay.PUBLISH",
-                "PurchaseState.RESERVED | PurchaseState.OUTSIDE:\n            return Replay.ANSWER",
+                "PurchaseState.OUTSIDE:\n            return Replay.PUBLISH",
+                "PurchaseState.OUTSIDE:\n            return Replay.ANSWER",
             ),
         ),
         test=f"{TESTS}test_only_q_and_s_are_promised_without_a_new_confirm",
@@ -70,7 +70,7 @@ ANTITESTS = (
         name="silence-is-not-404",
         promise=15,
         mechanism="while a gate that may know the purchase is silent, a look-up is 503",
-        where="src/flashsale_core/inquiry.py:PurchaseInquiry._look",
+        where="src/flashsale_core/inquiry.py:Inquiry._look",
         patches=(Patch("        if silent is not None:\n            raise silent\n"),),
         test="tests/unit/test_aftercare.py::test_a_silent_gate_is_never_no_such_purchase",
     ),

@@ -28,8 +28,8 @@ ANTITESTS = (
         where=f"{SQL}_due",
         patches=(
             Patch(
-                '    charge = Charge(\n        key=payment_key(row["sale_id"], row["purchase_id"]),',
-                '    charge = Charge(\n        key=payment_key(row["sale_id"], '
+                'charge = Charge(\n        key=payment_key(row["sale_id"], row["purchase_id"]),',
+                'charge = Charge(\n        key=payment_key(row["sale_id"], '
                 "f\"{row['purchase_id']}.{row['attempt']}\"),",
             ),
         ),
