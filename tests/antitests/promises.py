@@ -23,22 +23,22 @@ PROMISES: dict[int, tuple[str, str]] = {
         "What was answered 200 ACCEPTED ends as an order.",
         (
             "Or as REJECTED because its payment was declined or a named operator ended it. Any "
-            "other end is a loss, and counted as one. The last four mechanisms keep workers from standing "
-            "in each other's way while they make the orders."
+            "other end is a loss, and counted as one. The last four mechanisms keep workers from "
+            "standing in each other's way while they make the orders."
         ),
     ),
     3: (
         "One purchase id is one purchase, with one unit taken and one row.",
         (
-            "Asked again over HTTP, delivered again, at the other door, by two workers at once, after "
-            "sold out or after close: it gets its old answer."
+            "Asked again over HTTP, delivered again, at the other door, by two workers at once, "
+            "after sold out or after close: it gets its old answer."
         ),
     ),
     4: (
         "No unit leaks.",
         (
-            "What was taken is sold or for sale again, whoever died in between; nothing is released "
-            "by a timeout, or before its REJECTED row stands."
+            "What was taken is sold or for sale again, whoever died in between; nothing is "
+            "released by a timeout, or before its REJECTED row stands."
         ),
     ),
     5: (
@@ -48,8 +48,8 @@ PROMISES: dict[int, tuple[str, str]] = {
     6: (
         "The sale's terms hold for every purchase.",
         (
-            "Quantity is all or nothing, the limit is a user's over the whole sale, and times are the "
-            "gate's."
+            "Quantity is all or nothing, the limit is a user's over the whole sale, and times are "
+            "the gate's."
         ),
     ),
     7: (
@@ -57,7 +57,7 @@ PROMISES: dict[int, tuple[str, str]] = {
         "Restarted, emptied, failed over, or demoted and back.",
     ),
     8: (
-        "A lost gate is rebuilt from the database, with no promise lost and no unit sold twice.",
+        ("A lost gate is rebuilt from the database, with no promise lost and no unit sold twice."),
         "While processes go on; by any number of rebuilders, which may die at every step.",
     ),
     9: (
@@ -87,8 +87,8 @@ PROMISES: dict[int, tuple[str, str]] = {
     15: (
         "No answer says more than is known.",
         (
-            "What may have been taken is never told as not taken, what was promised is never 404, and "
-            "an item that has a sale is never unknown."
+            "What may have been taken is never told as not taken, what was promised is never 404, "
+            "and an item that has a sale is never unknown."
         ),
     ),
     16: (

@@ -274,7 +274,7 @@ async def test_what_was_armed_before_a_restart_is_not_adopted_after_it() -> None
                 wire._pool._available_connections.clear()
             return ask(function, *args, **how)
 
-        new._call = with_a_restart  # type: ignore[method-assign]
+        new._call = with_a_restart  # type: ignore[method-assign,assignment]
         with suppress(Unavailable):
             await new.adopt([(sale.sale_id, sale.epoch)])
         [armed] = await wire.run([ask("armed_epoch", sale.sale_id)])

@@ -486,7 +486,7 @@ async def test_a_gate_that_missed_what_its_row_says_hears_it_when_the_message_co
     async def falls(_: Sequence[FollowBatch]) -> list[int | Unavailable]:
         raise Unavailable(Why.GATE_AWAY)
 
-    world.gate.follow = falls  # type: ignore[method-assign]
+    world.gate.follow = falls  # type: ignore[method-assign,assignment]
     with pytest.raises(Unavailable):
         await world.parking.deliver(delivery)
     assert await status(world, "p1") == ("CONFIRMED", None)

@@ -178,7 +178,7 @@ async def test_what_cannot_be_set_aside_now_stays_in_hand_and_is_copied_nowhere(
     world = World()
     await world.sell()
     parks = world.database.parked.park
-    world.database.parked.park = away  # type: ignore[method-assign]
+    world.database.parked.park = away  # type: ignore[method-assign,assignment]
     poison = world.message(b"no fact", 1)
     with pytest.raises(Unavailable):
         await world.parking.deliver([world.message(request()), poison])
@@ -194,7 +194,7 @@ async def test_a_barrier_is_not_passed_before_what_came_before_it_is_set_aside()
     world = World()
     await world.sell()
     parks = world.database.parked.park
-    world.database.parked.park = away  # type: ignore[method-assign]
+    world.database.parked.park = away  # type: ignore[method-assign,assignment]
     marker = world.codec.encode(Barrier(rebuild_id="r1", epochs=((SaleId("1.1"), Epoch(2)),)))
     delivery = [
         world.message(promise(sale_of(world), "p1")),

@@ -68,7 +68,7 @@ ANTITESTS = (
     AntiTest(
         name="duplicate-before-state",
         promise=3,
-        mechanism="the record is looked at before the sale's state: so a retry after close is known",
+        mechanism="the record is looked at before the sale's state, so a retry is known",
         where=f"{LUA}judge",
         patches=(
             Patch(
