@@ -1,10 +1,21 @@
 """The mechanisms, each module one part of the way. Add to the module that fits."""
 
 from tests.antitests.antitest import AntiTest
-from tests.antitests.mechanisms import aftercare, doors, gate, lives, messages, money, rebuild, rows
+from tests.antitests.mechanisms import (
+    aftercare,
+    brokers,
+    doors,
+    gate,
+    lives,
+    messages,
+    money,
+    rebuild,
+    rows,
+)
 
 ANTITESTS: tuple[AntiTest, ...] = (
     *doors.ANTITESTS,
+    *brokers.ANTITESTS,
     *gate.ANTITESTS,
     *rows.ANTITESTS,
     *lives.ANTITESTS,
