@@ -46,6 +46,7 @@ test: ## install what is missing, say so, and run every test
 	@scripts/phase "Python packages" $(MAKE) $(VENV)/.installed-dev
 	@scripts/phase "Kafka and schema registry" scripts/fetch-servers $(BIN)/python
 	@scripts/phase "Unit tests" $(MAKE) unit
+	@scripts/phase "Models" $(MAKE) models
 	@scripts/phase "Integration tests" $(MAKE) integration
 	@scripts/phase "Anti-tests that need no server" $(MAKE) antitests-short
 	@scripts/phase "Faults" $(MAKE) drills
@@ -53,13 +54,17 @@ test: ## install what is missing, say so, and run every test
 
 .PHONY: unit
 unit: $(VENV)/.installed-dev ## the tests that need no server
-	@$(BIN)/python -m pytest tests/unit -n $(TEST_PROCESSES) --dist worksteal
+	@$(BIN)/python -m pytest tests/unit -m "not model" -n $(TEST_PROCESSES) --dist worksteal
+
+.PHONY: models
+models: $(VENV)/.installed-dev ## the short forms of the protocol's model and of the model test
+	@$(BIN)/python -m pytest tests/unit -m model -n $(TEST_PROCESSES) --dist worksteal
 
 .PHONY: integration
 integration: $(VENV)/.installed-dev ## the tests on real servers, which they start themselves
-	@together=0; $(BIN)/python -m pytest tests/integration -m "not alone" \
+	@together=0; $(BIN)/python -m pytest tests/integration -m "not alone and not long" \
 		-n $(TEST_PROCESSES) --dist loadfile || together=$$?; \
-	alone=0; $(BIN)/python -m pytest tests/integration -m alone || alone=$$?; \
+	alone=0; $(BIN)/python -m pytest tests/integration -m "alone and not long" || alone=$$?; \
 	test $$alone -ne 5 || alone=0; \
 	exit $$((together ? together : alone))
 
@@ -79,6 +84,10 @@ drills: $(VENV)/.installed-dev ## kill -9 at every point, dying servers, delays 
 faults: $(VENV)/.installed-dev ## break everything on both buses for SECONDS=600, drawn from SEED
 	@$(BIN)/python -m tests.faults.campaign --seconds $(or $(SECONDS),600) $(if $(SEED),--seed $(SEED))
 
+.PHONY: long
+long: $(VENV)/.installed-dev ## the integration tests that take minutes each
+	@$(BIN)/python -m pytest tests/integration -m long -n $(TEST_PROCESSES) --dist loadfile
+
 .PHONY: docs
 docs: $(VENV)/.installed-dev ## run the code of every page and look up the names that they use
 	@$(BIN)/python -m pytest tests/docs -n $(TEST_PROCESSES) --dist load
@@ -86,6 +95,10 @@ docs: $(VENV)/.installed-dev ## run the code of every page and look up the names
 .PHONY: model
 model: ## search the protocol's model exhaustively (docs/model; plain Python, some minutes)
 	@$(PYTHON) -m docs.model
+
+.PHONY: rebuild-speed
+rebuild-speed: $(VENV)/.installed-dev ## measure how long a lost gate of 100,000 purchases takes to load
+	@$(BIN)/python -m tests.faults.rebuild_speed
 
 .PHONY: model-test
 model-test: $(VENV)/.installed-dev ## a million random commands with crashes, in simulated time (SEED=7 COMMANDS=20000)

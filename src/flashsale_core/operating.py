@@ -70,6 +70,12 @@ class GateOperator(Protocol):
         Raises Unavailable.
         """
 
+    async def journal_faults(self) -> Sequence[str]:
+        """Say what could make this server forget what it has answered, and what mends each.
+
+        None of them: a crash and a restart lose nothing. Raises Unavailable.
+        """
+
 
 class BusOperator(Protocol):
     """Looks after a bus's topics or queues."""

@@ -1,7 +1,8 @@
 """The hot path: what happens between a buyer's request and the answer."""
 
-from collections.abc import Sequence
-from typing import assert_never
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
+from typing import Any, assert_never
 
 from flashsale_core.board import SaleBoard
 from flashsale_core.errors import FlashsaleError, Unavailable, Why
@@ -118,6 +119,46 @@ class PurchaseDesk:
         if self._clock.monotonic_ms() - started_ms >= PROMISE_MS:
             return OutcomeUnknown(purchase_id=record.purchase_id)
         return Accepted(purchase_id=record.purchase_id, sale_id=sale.sale_id, epoch=sale.epoch)
+
+
+class JournaledDesk(PurchaseDesk):
+    """Answers when the unit is taken and journaled, and publishes behind the answer.
+
+    The gate's journal is then all that holds a promise until the broker confirms, so the promise
+    is as durable as the gate's server: it must have written what it answers, and must not be
+    replaced by one that has not (`GateOperator.journal_faults`).
+    """
+
+    def __init__(
+        self,
+        *,
+        board: SaleBoard,
+        gate: StockGate,
+        bus: EventBus,
+        clock: Clock,
+        later: Callable[[Coroutine[Any, Any, None]], None],
+        rules: Sequence[PurchaseRule] = (),
+    ) -> None:
+        """Take the ports; `later` runs work behind the answer, and ends it before the process."""
+        super().__init__(board=board, gate=gate, bus=bus, clock=clock, rules=rules)
+        self._later = later
+
+    async def _promise(self, sale: Sale, record: GateRecord, started_ms: float) -> BuyAnswer:
+        """Answer now what the journal holds as a buyer's.
+
+        What was taken for a message from outside is not: nobody publishes that again.
+        """
+        if record.state is not PurchaseState.RESERVED:
+            return await super()._promise(sale, record, started_ms)
+        self._later(self._publish(sale, record))
+        if self._clock.monotonic_ms() - started_ms >= PROMISE_MS:
+            return OutcomeUnknown(purchase_id=record.purchase_id)
+        return Accepted(purchase_id=record.purchase_id, sale_id=sale.sale_id, epoch=sale.epoch)
+
+    async def _publish(self, sale: Sale, record: GateRecord) -> None:
+        """Bring it to the bus; what fails here, or dies, the sweeper finds in the journal."""
+        with suppress(FlashsaleError):
+            await super()._promise(sale, record, self._clock.monotonic_ms())
 
 
 def accepted_of(record: GateRecord) -> PurchaseAccepted:

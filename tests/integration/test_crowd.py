@@ -29,6 +29,8 @@ def stack(
         "FLASHSALE_GATE_URL": redis_server.url,
         "FLASHSALE_BUS_URL": bus.url,
         "FLASHSALE_DATABASE_URL": database,
+        # Gate and database are compared all the while: what is in flight is no drift.
+        "FLASHSALE_RECONCILE_INTERVAL_MS": "100",
     }
     with engine(tmp_path, settings) as ours:
         ours.prepare()
@@ -53,6 +55,10 @@ async def test_two_thousand_buyers_get_a_hundred_units_and_a_clear_no(stack: Eng
     gate = await quiet_gate(urls[1])
     assert (gate["available"], gate["sold"]) == (0, UNITS)
     assert await orders(stack) == {"CONFIRMED": UNITS}
+    for worker in stack.programs[2:]:
+        assert "books-drift" not in worker.log.read_text()
+        metrics = ask("GET", f"{worker.url}/metrics").body["text"]
+        assert 'flashsale_drift_purchases{sale="1.1"} 0.0' in metrics
 
 
 @pytest.mark.alone

@@ -97,6 +97,7 @@ class Shop:
             inquiry=self.world.inquiry,
             letter_desk=self.world.letters,
             discarder=self.world.discarder,
+            ender=self.world.ender,
             clock=self.world.clock,
             readiness=self.readiness,
             metrics_text=lambda: (b"flashsale_up 1\n", "text/plain; version=0.0.4; charset=utf-8"),

@@ -37,7 +37,7 @@ PROMISED = {
     *("gate install", "gate rebuild", "gate show", "gate verify"),
     *(f"dead-letters {verb}" for verb in ("list", "show", "replay", "discard")),
     *("payments list", "payments resume"),
-    *("schema register", "schema show", "schema check", "purchase show"),
+    *("schema register", "schema show", "schema check", "purchase show", "purchase end"),
 }
 DEAD_PORT = 1
 """Nobody listens on the first port of loopback."""

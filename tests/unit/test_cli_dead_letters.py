@@ -230,7 +230,7 @@ def test_the_command_line_writes_what_the_http_api_answers() -> None:
         (letter_json(letter), routes._shown(letter)),
     ]
     outcome = Outcome(letter_id=1, status=ParkedStatus.DISCARDED, is_changed=True, detail="d")
-    as_http.append((outcome_json(outcome), routes._done(outcome)))
+    as_http.append((outcome_json(outcome), routes.done_of(outcome)))
     for ours, theirs in as_http:
         assert ours == json.loads(msgspec.json.encode(theirs))
 

@@ -27,6 +27,9 @@ TABLE = {
     "/dead-letters/{letterId}/discard": {200, 400, 401, 404, 405, 409, 422, 500, 503},
     "/dead-letters/replay": {200, 400, 401, 405, 422, 500, 503},
     "/dead-letters/discard": {200, 400, 401, 405, 422, 500, 503},
+    "/sales/{saleId}/purchases/{purchaseId}/end": {
+        *{200, 400, 401, 404, 405, 409, 422, 500, 503},
+    },
     "/healthz": {200, 400, 405, 500},
     "/readyz": {200, 400, 405, 500, 503},
     "/metrics": {200, 400, 405, 500},

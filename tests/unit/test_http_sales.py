@@ -233,6 +233,7 @@ ADMIN = [
     ("POST", "/dead-letters/7/discard"),
     ("POST", "/dead-letters/replay"),
     ("POST", "/dead-letters/discard"),
+    ("POST", "/sales/1.1/purchases/p1/end"),
 ]
 
 
@@ -273,7 +274,10 @@ async def test_no_admin_route_is_missing_above() -> None:
     tried = {
         (
             method,
-            target.partition("?")[0].replace("1.1", "{saleId}").replace("/7", "/{letterId}"),
+            target.partition("?")[0]
+            .replace("1.1", "{saleId}")
+            .replace("/7", "/{letterId}")
+            .replace("/p1/", "/{purchaseId}/"),
         )
         for method, target in ADMIN
     }

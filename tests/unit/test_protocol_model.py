@@ -14,6 +14,8 @@ from docs.model.scenes import BELTS, FAILBACK_WHEN_CUT_OFF, SHORT, STUCK_WITHOUT
 from docs.model.search import Found, Search, StatesMaxReachedError
 from docs.model.world import put
 
+pytestmark = pytest.mark.model
+
 STATES_MAX = 100_000
 """Some seconds: a short scene that grew beyond it is no longer short."""
 STATES_MIN = {

@@ -244,10 +244,10 @@ def test_settings_that_contradict_each_other_are_refused() -> None:
     assert "user:password" in without_user
 
 
-def test_only_the_confirmed_policy_is_known() -> None:
-    """Another promise is not made yet, so it must not be asked for in vain."""
-    [problem] = _problems(durability="journaled")
-    assert problem.startswith("FLASHSALE_DURABILITY: must be one of: confirmed")
+def test_a_policy_that_nobody_knows_is_named_with_those_that_are() -> None:
+    """A promise is not made by a typing error."""
+    [problem] = _problems(durability="eventually")
+    assert problem.startswith("FLASHSALE_DURABILITY: must be one of: confirmed, journaled")
 
 
 def test_rules_of_the_users_own_are_imported_by_their_paths(tmp_path: Path) -> None:

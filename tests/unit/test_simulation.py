@@ -22,6 +22,8 @@ from tests.simulation.episode import begin
 from tests.simulation.run import WentWrong, live_many
 from tests.simulation.world import DELIVERY_MAX, World
 
+pytestmark = pytest.mark.model
+
 SEED = 20_261_122
 MEMORY_COMMANDS = 40_000
 SQLITE_COMMANDS = 1_200

@@ -8,6 +8,7 @@ import attrs
 
 from flashsale_core.board import SaleBoard
 from flashsale_core.discarding import Discarder
+from flashsale_core.ending import Ender
 from flashsale_core.errors import StaleEpoch
 from flashsale_core.events import Channel, Message, OrderEvent, ParkedMessage, PurchasesAccepted
 from flashsale_core.fulfilment import Fulfilment
@@ -145,6 +146,13 @@ class World:
             letters=database.letters,
             codec=self.codec,
             observer=witness,
+        )
+        self.ender = Ender(
+            board=self.board,
+            gate=gate,
+            parked=database.parked,
+            codec=self.codec,
+            discarder=self.discarder,
         )
         self.sweeper = Sweeper(
             board=self.board,

@@ -13,7 +13,7 @@ from flashsale_core.ports import GateBooks
 from flashsale_redis.faults import unavailable_of
 from flashsale_redis.library import GateLibrary, gate_library, versions_of
 from flashsale_redis.packing import books_of, books_row, pack, record_of, record_row, unpack
-from flashsale_redis.wire import Command, Wire
+from flashsale_redis.wire import Command, Wire, config_of
 
 LOAD_DEADLINE_S = 5.0
 """Loading and installing are not on the hot path: they wait out a busy server."""
@@ -194,7 +194,7 @@ def _lag_ms(limits: Any) -> int:
     """Work out how long a cut-off primary may still answer; 0 where it stops for no replica."""
     if isinstance(limits, ResponseError):
         return (LAG_S_DEFAULT + 1) * 1_000
-    told = {bytes(name).decode(): int(value) for name, value in dict(limits).items()}
-    if told.get("min-replicas-to-write", 0) == 0:
+    told = config_of(limits)
+    if int(told.get("min-replicas-to-write", 0)) == 0:
         return 0
-    return (told.get("min-replicas-max-lag", LAG_S_DEFAULT) + 1) * 1_000
+    return (int(told.get("min-replicas-max-lag", LAG_S_DEFAULT)) + 1) * 1_000

@@ -7,9 +7,10 @@ from redis.exceptions import ResponseError
 
 from flashsale_core.errors import Unavailable
 from flashsale_core.operating import Finding, OperateGate, warning, wrong
+from flashsale_redis.faults import unavailable_of
 from flashsale_redis.gate import open_redis_gate
 from flashsale_redis.library import gate_library
-from flashsale_redis.wire import Command, Wire
+from flashsale_redis.wire import Command, Wire, config_of
 
 VERSION_MIN = (7, 0)
 """Functions came with Redis 7.0; every Valkey has them."""
@@ -58,10 +59,37 @@ class RedisOperator:
             _replication(facts, fences),
         ]
 
+    async def journal_faults(self) -> list[str]:
+        """See `GateOperator.journal_faults`."""
+        wire = Wire(self._url, deadline_s=DEADLINE_S)
+        try:
+            info, fsync = await wire.run([("INFO",), ("CONFIG", "GET", "appendfsync")])
+        finally:
+            await wire.aclose()
+        if isinstance(info, ResponseError):
+            raise unavailable_of(info, was_sent=True)
+        return _journal_faults(_facts(info), fsync)
+
     def _harmless_call(self) -> Command:
         """Look up a purchase in a sale that cannot be."""
         function = gate_library().function("find")
         return ("FCALL", function, 4, *[f"{self._namespace}:{{-}}:sale"] * 4, 0, "-")
+
+
+def _journal_faults(facts: Mapping[str, str], fsync: Any) -> list[str]:
+    faults = []
+    if facts.get("aof_enabled") != "1":
+        faults.append(f"appendonly is no: {CLI} CONFIG SET appendonly yes (and in redis.conf)")
+    if isinstance(fsync, ResponseError):
+        faults.append(f"appendfsync cannot be read: {fsync}; grant +config|get")
+    elif (policy := config_of(fsync).get("appendfsync", "?")) != "always":
+        mend = f"{CLI} CONFIG SET appendfsync always (and in redis.conf)"
+        faults.append(f"appendfsync is {policy}, which may lose a second: {mend}")
+    if facts.get("role") == "slave" or facts.get("connected_slaves", "0") != "0":
+        faults.append(
+            "it has replicas, and one that is promoted has not all that was answered: detach them"
+        )
+    return faults
 
 
 def _away(said: str) -> Finding:
@@ -136,9 +164,9 @@ def _replication(facts: Mapping[str, str], fences: Any) -> Finding:
             return Finding(name=name, said="min-replicas-to-write is set")
         least, lag_s = 0, 0
     else:
+        told = config_of(fences)
         least, lag_s = (
-            _number(fences, "min-replicas-to-write"),
-            _number(fences, "min-replicas-max-lag"),
+            int(told.get(name, 0)) for name in ("min-replicas-to-write", "min-replicas-max-lag")
         )
     if least >= 1 and lag_s <= LAG_S_MAX:
         said = f"min-replicas-to-write {least}, min-replicas-max-lag {lag_s} s"
@@ -149,11 +177,6 @@ def _replication(facts: Mapping[str, str], fences: Any) -> Finding:
     )
     sets = f"min-replicas-to-write 1 min-replicas-max-lag {LAG_S_MAX}"
     return wrong(name, problem, f"{CLI} CONFIG SET {sets} (and in redis.conf)")
-
-
-def _number(fences: Any, name: str) -> int:
-    pairs = fences.items() if isinstance(fences, Mapping) else zip(*[iter(fences)] * 2, strict=True)
-    return next((int(value) for key, value in pairs if key == name.encode()), 0)
 
 
 _: OperateGate = RedisOperator

@@ -1,7 +1,7 @@
 """Commands to Redis and their replies, under one deadline, never sent twice."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -100,3 +100,9 @@ async def _reply(connection: AbstractConnection) -> Any:
         return await connection.read_response()
     except ResponseError as refused:
         return refused
+
+
+def config_of(reply: Any) -> dict[str, str]:
+    """Read the reply of CONFIG GET: a map, or name and value in turn."""
+    pairs = reply.items() if isinstance(reply, Mapping) else zip(*[iter(reply)] * 2, strict=True)
+    return {bytes(name).decode(): bytes(value).decode() for name, value in pairs}

@@ -50,15 +50,17 @@ async def _records(connection: AsyncConnection, sale_id: SaleId) -> AsyncIterato
         execution_options={"yield_per": BOOKS_CHUNK},
     )
     seen = set()
-    async for purchase_id, status, user_id, quantity, reason in rows:
-        seen.add(purchase_id)
-        yield GateRecord(
-            purchase_id=purchase_id,
-            state=_STATE_OF_ROW[status],
-            user_id=user_id,
-            quantity=quantity,
-            reason=reason,
-        )
+    # Not row by row: each step into the driver's thread of control costs ten times a row.
+    async for chunk in rows.partitions(BOOKS_CHUNK):
+        for purchase_id, status, user_id, quantity, reason in chunk:
+            seen.add(purchase_id)
+            yield GateRecord(
+                purchase_id=purchase_id,
+                state=_STATE_OF_ROW[status],
+                user_id=user_id,
+                quantity=quantity,
+                reason=reason,
+            )
     for record in await _parked_units(connection, sale_id):
         # One that was parked while its row was written stands by the row.
         if record.purchase_id not in seen:

@@ -8,8 +8,9 @@ Every provider can be overridden by its name.
 
 import asyncio
 import uuid
+from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from dependency_injector import containers, providers
 from prometheus_client import CollectorRegistry
@@ -21,6 +22,7 @@ from flashsale.assembling import (
     rules_of,
     with_payments,
 )
+from flashsale.background import Background
 from flashsale.board_keeping import BoardKeeper
 from flashsale.gate_look import GateLook
 from flashsale.observing import SUMMARY_EVERY_S, WatchingObserver
@@ -42,6 +44,7 @@ from flashsale.worker import (
 from flashsale_coalesce import CoalescingBus, CoalescingCatalogue, CoalescingGate
 from flashsale_core.board import SaleBoard
 from flashsale_core.discarding import Discarder
+from flashsale_core.ending import Ender
 from flashsale_core.events import Channel
 from flashsale_core.fulfilment import Fulfilment
 from flashsale_core.handling import Handling
@@ -49,7 +52,7 @@ from flashsale_core.inquiry import Inquiry
 from flashsale_core.letter_desk import LetterDesk
 from flashsale_core.parking import Parking
 from flashsale_core.ports import Subscription
-from flashsale_core.purchase import PurchaseDesk
+from flashsale_core.purchase import JournaledDesk, PurchaseDesk
 from flashsale_core.rebuild import Rebuild
 from flashsale_core.reconciliation import Reconciler
 from flashsale_core.selling import SaleDesk
@@ -57,9 +60,15 @@ from flashsale_core.sweeper import Forgetter, Sweeper
 from flashsale_memory.clock import SystemClock
 from flashsale_prometheus import Metrics, PrometheusObserver, Sampler, expose
 
+T = TypeVar("T")
+
 
 async def _sleep_ms(milliseconds: int) -> None:
     await asyncio.sleep(milliseconds / 1_000)
+
+
+def _made_of(kind: Callable[..., T], parts: dict[str, Any], **more: Any) -> T:
+    return kind(**parts, **more)
 
 
 def _new_id() -> str:
@@ -138,6 +147,14 @@ class Commands(containers.DeclarativeContainer):
         codec=codec,
         observer=observer,
     )
+    ender = providers.Singleton(
+        Ender,
+        board=board,
+        gate=gate,
+        parked=database.provided.parked,
+        codec=codec,
+        discarder=discarder,
+    )
 
 
 class _Process(Commands):
@@ -186,13 +203,20 @@ class HttpApi(_Process):
     door_bus = providers.Singleton(
         CoalescingBus, Commands.bus, told=Commands.observer.provided.batch
     )
-    purchase_desk = providers.Singleton(
-        PurchaseDesk,
+    background = providers.Singleton(Background)
+    desk_parts = providers.Dict(
         board=Commands.board,
         gate=door_gate,
         bus=door_bus,
         clock=Commands.clock,
         rules=Commands.rules,
+    )
+    purchase_desk = providers.Selector(
+        Commands.settings.provided.durability,
+        confirmed=providers.Singleton(_made_of, PurchaseDesk, desk_parts),
+        journaled=providers.Singleton(
+            _made_of, JournaledDesk, desk_parts, later=background.provided.start
+        ),
     )
     sampler = providers.Singleton(
         Sampler, Commands.metrics, board=Commands.board, gate=Commands.gate, clock=Commands.clock
@@ -204,6 +228,7 @@ class HttpApi(_Process):
         inquiry=Commands.inquiry,
         letter_desk=Commands.letter_desk,
         discarder=Commands.discarder,
+        ender=Commands.ender,
         clock=Commands.clock,
         metrics_text=_Process.metrics_text,
         observer=Commands.observer,

@@ -6,11 +6,11 @@ from collections.abc import Awaitable, Sequence
 from flashsale.commands.configured import (
     bus_operator,
     database_operator,
-    gate_operator,
     registry_config,
 )
 from flashsale.entry_points import AdapterMissing
 from flashsale.opening import (
+    gate_operator,
     opened_bus,
     opened_codec,
     opened_database,

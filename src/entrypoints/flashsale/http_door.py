@@ -9,6 +9,7 @@ from flashsale.http import Readiness as DoorReadiness
 from flashsale.readiness import Readiness
 from flashsale.settings import Settings
 from flashsale_core.discarding import Discarder
+from flashsale_core.ending import Ender
 from flashsale_core.inquiry import Inquiry
 from flashsale_core.letter_desk import LetterDesk
 from flashsale_core.ports import Clock, Observer
@@ -42,6 +43,7 @@ def http_door(
     inquiry: Inquiry,
     letter_desk: LetterDesk,
     discarder: Discarder,
+    ender: Ender,
     clock: Clock,
     readiness: Readiness,
     metrics_text: Callable[[], tuple[bytes, str]],
@@ -57,6 +59,7 @@ def http_door(
             inquiry=inquiry,
             letter_desk=letter_desk,
             discarder=discarder,
+            ender=ender,
             clock=clock,
             readiness=LastLook(readiness),
             metrics_text=metrics_text,

@@ -23,7 +23,7 @@ from flashsale_core.opening import (
     OpenPayment,
     PaymentOptions,
 )
-from flashsale_core.operating import BusOperator, OperateBus
+from flashsale_core.operating import BusOperator, GateOperator, OperateBus, OperateGate
 from flashsale_core.ports import Clock, Codec, EventBus, PaymentGateway
 
 
@@ -40,6 +40,14 @@ def opened_gate(
         may_install=may_install,
     )
     return open_gate(settings.gate_url.text, options)
+
+
+def gate_operator(settings: Settings) -> GateOperator | None:
+    """Find who looks after the gate's server; None where nobody needs to."""
+    if settings.gate_url.scheme not in schemes(Group.GATE_OPERATORS):
+        return None
+    operate: OperateGate = opener(Group.GATE_OPERATORS, settings.gate_url)
+    return operate(settings.gate_url.text, settings.namespace)
 
 
 def opened_bus(settings: Settings, codec: Codec) -> AbstractAsyncContextManager[EventBus]:

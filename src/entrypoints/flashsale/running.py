@@ -23,7 +23,13 @@ from flashsale.faults import Faults, parse
 from flashsale.opening import opened_bus, opened_codec, opened_database, opened_gate, opened_payment
 from flashsale.settings import Settings
 from flashsale.settings_loading import SettingsError
-from flashsale.starting import StartFailed, bus_fits, claim_port, wait_until_answering
+from flashsale.starting import (
+    StartFailed,
+    bus_fits,
+    claim_port,
+    journal_keeps,
+    wait_until_answering,
+)
 from flashsale.supervision import LoopBroken
 from flashsale.worker_http import WorkerPages, serving
 from flashsale_core.errors import FlashsaleError
@@ -100,6 +106,7 @@ async def batching(container: HttpApi) -> AsyncIterator[None]:
     try:
         yield
     finally:
+        await container.background().aclose()
         await container.door_bus().aclose()
         await container.door_gate().aclose()
 
@@ -202,6 +209,9 @@ async def begin(container: HttpApi | Worker) -> None:
         {"database": container.database().check, "bus": bus_looks_right},
         settings.start_timeout_ms / 1_000,
     )
+    if "purchase_desk" in container.providers:
+        journal = journal_keeps(settings)
+        await wait_until_answering({"gate": journal}, settings.start_timeout_ms / 1_000)
     if settings.gate_url.is_memory:
         await load_gate(container.catalogue(), container.gate())
     await container.board().refresh()

@@ -7,6 +7,14 @@ class Durability(StrEnum):
     """When a buyer is told ACCEPTED."""
 
     CONFIRMED = "confirmed"
+    JOURNALED = "journaled"
+
+
+class JournalLoss(StrEnum):
+    """Whether a journal may be trusted that a crash of the gate's server could shorten."""
+
+    REFUSE = "refuse"
+    ACCEPT = "i-accept-loss"
 
 
 class WireFormat(StrEnum):

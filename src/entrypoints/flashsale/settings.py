@@ -13,6 +13,7 @@ from typed_settings import Secret
 
 from flashsale.fault_points import Permission
 from flashsale.setting_choices import Durability as Durability  # noqa: PLC0414 - part of the settings
+from flashsale.setting_choices import JournalLoss as JournalLoss  # noqa: PLC0414 - the same
 from flashsale.setting_choices import LogLevel as LogLevel  # noqa: PLC0414 - the same
 from flashsale.setting_choices import SaslMechanism as SaslMechanism  # noqa: PLC0414 - the same
 from flashsale.setting_choices import SecurityProtocol as SecurityProtocol  # noqa: PLC0414 - the same
@@ -107,7 +108,15 @@ class Settings:
     durability: Durability = choice(
         Durability.CONFIRMED,
         Durability,
-        """When a buyer is told ACCEPTED. `confirmed`: after the broker confirmed the purchase.""",
+        """When a buyer is told ACCEPTED. `confirmed`: after the broker confirmed the purchase.
+        `journaled`: as soon as the gate has journaled it, which is sooner, and as safe as that
+        server alone: it must run with appendfsync always and without replicas.""",
+    )
+    journal_loss: JournalLoss = choice(
+        JournalLoss.REFUSE,
+        JournalLoss,
+        """With `journaled`: `refuse` does not start on a gate that could forget what it answered;
+        `i-accept-loss` does, and promises may then be lost with it.""",
     )
     wire_format: WireFormat = choice(
         WireFormat.AVRO,

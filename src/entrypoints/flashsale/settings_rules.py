@@ -7,7 +7,14 @@ from importlib import import_module
 from flashsale import faults
 from flashsale.entry_points import AdapterMissing, Group, opener, point_of
 from flashsale.setting_kinds import Url
-from flashsale.settings import Entrypoint, SecurityProtocol, Settings, WireFormat
+from flashsale.settings import (
+    Durability,
+    Entrypoint,
+    JournalLoss,
+    SecurityProtocol,
+    Settings,
+    WireFormat,
+)
 from flashsale_core.validation import PurchaseRule
 
 Problem = tuple[str, str]
@@ -19,6 +26,7 @@ def problems_of(settings: Settings, entrypoint: Entrypoint) -> list[Problem]:
     checks: tuple[Callable[[Settings, Entrypoint], Iterator[Problem]], ...] = (
         _adapters,
         _one_process,
+        _journal,
         _admin_token,
         _kafka_security,
         _wire_format,
@@ -111,6 +119,21 @@ def _one_process(settings: Settings, entrypoint: Entrypoint) -> Iterator[Problem
                 "still wait on the bus. A memory gate goes with a memory bus: name both, or neither"
             ),
         )
+
+
+def _journal(settings: Settings, _: Entrypoint) -> Iterator[Problem]:
+    is_journaled = settings.durability is Durability.JOURNALED
+    accepts_loss = settings.journal_loss is JournalLoss.ACCEPT
+    if is_journaled and settings.gate_url.is_memory and not accepts_loss:
+        yield (
+            "durability",
+            (
+                "journaled keeps promises in the gate alone, and memory:// forgets them with the "
+                "process. Name a redis:// gate, or leave it at confirmed"
+            ),
+        )
+    if accepts_loss and not is_journaled:
+        yield "journal_loss", "goes with FLASHSALE_DURABILITY=journaled, which is not set"
 
 
 def _admin_token(settings: Settings, entrypoint: Entrypoint) -> Iterator[Problem]:

@@ -7,15 +7,22 @@ from collections.abc import Mapping
 
 import structlog
 
-from flashsale.opening import bus_operator
+from flashsale.opening import bus_operator, gate_operator
 from flashsale.readiness import Probe
-from flashsale.settings import Settings
+from flashsale.settings import Durability, JournalLoss, Settings
 from flashsale_core.errors import Conflict, Unavailable
 from flashsale_core.operating import Verdict
 from flashsale_core.ports import Codec, EventBus
 
 TRY_AGAIN_S = 0.5
 """Between two looks while a start waits: short beside what any server needs to start."""
+
+
+JOURNAL_MAY_LOSE = (
+    "FLASHSALE_DURABILITY=journaled promises what the gate alone remembers, and this one may "
+    "forget it; mend this, take `confirmed`, or set FLASHSALE_JOURNAL_LOSS=i-accept-loss:"
+)
+NOBODY_SAYS = "its adapter does not say whether it keeps what it has answered"
 
 
 class StartFailed(Exception):
@@ -59,6 +66,25 @@ def bus_fits(settings: Settings, bus: EventBus, codec: Codec) -> Probe:
         for finding in await operator.diagnose():
             if finding.verdict is Verdict.WRONG:
                 raise Conflict("topology", f"{finding.name}: {finding.said}; fix: {finding.fix}")
+
+    return look
+
+
+def journal_keeps(settings: Settings) -> Probe:
+    """Make the look at a gate whose journal is all that holds a promise.
+
+    The look raises Conflict, which says what to change, where a crash could shorten the journal.
+    """
+
+    async def look() -> None:
+        if settings.durability is not Durability.JOURNALED:
+            return
+        if settings.journal_loss is JournalLoss.ACCEPT:
+            return
+        operator = gate_operator(settings)
+        faults = await operator.journal_faults() if operator is not None else [NOBODY_SAYS]
+        if faults:
+            raise Conflict("journal-may-lose", "\n  ".join([JOURNAL_MAY_LOSE, *faults]))
 
     return look
 

@@ -12,7 +12,7 @@ from flashsale.entry_points import Group, opener, schemes
 from flashsale.opening import opened_bus, opened_codec, opened_database, opened_gate
 from flashsale.settings import Entrypoint, Settings, secrets_of
 from flashsale.settings_loading import load_settings
-from flashsale_core.operating import BusOperator, DatabaseOperator, GateOperator
+from flashsale_core.operating import BusOperator, DatabaseOperator
 
 if TYPE_CHECKING:
     from flashsale.container import Commands
@@ -50,16 +50,6 @@ async def opened_commands(
             container.bus.override(await stack.enter_async_context(opened_bus(settings, codec)))
         await container.board().refresh()
         yield container
-
-
-def gate_operator(settings: Settings) -> GateOperator | None:
-    """Find who looks after the gate's server; None where nobody needs to."""
-    if settings.gate_url.scheme not in schemes(Group.GATE_OPERATORS):
-        return None
-    operator: GateOperator = opener(Group.GATE_OPERATORS, settings.gate_url)(
-        settings.gate_url.text, settings.namespace
-    )
-    return operator
 
 
 async def bus_operator(settings: Settings) -> BusOperator | None:

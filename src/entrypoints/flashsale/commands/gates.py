@@ -1,7 +1,7 @@
 """`flashsale gate`: the gate's functions and books."""
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
@@ -9,7 +9,6 @@ from flashsale.cli import EXIT_FAILED
 from flashsale.commands.configured import (
     bus_operator,
     command_settings,
-    gate_operator,
     nothing_to_do,
     opened_commands,
 )
@@ -17,13 +16,16 @@ from flashsale.commands.console import CommandFailed, Json, say, write_json, wri
 from flashsale.commands.desk import Shown, gate_json
 from flashsale.commands.ids import SaleIdText
 from flashsale.commands.verifying import gate_settings, verify
-from flashsale.container import Commands
+from flashsale.opening import gate_operator
 from flashsale.settings import Settings
 from flashsale_core.arming import expected_books, rebuild_stopped
 from flashsale_core.errors import Conflict, Unavailable
 from flashsale_core.model import Sale
 from flashsale_core.operating import Backlog
 from flashsale_core.ports import GateBooks, StockGate
+
+if TYPE_CHECKING:
+    from flashsale.container import Commands
 
 STOPPED = "--yes-processes-are-stopped"
 NOTHING_LOST = "nothing to do: every unsettled sale is armed"
@@ -119,7 +121,7 @@ async def rebuild(
         raise CommandFailed("not every gate came to life: see `flashsale gate show` and the log")
 
 
-async def _expected(container: Commands, sale: Sale) -> Shown:
+async def _expected(container: "Commands", sale: Sale) -> Shown:
     """Say what a rebuild would load now; what waits on the bus would come to it."""
     books = expected_books(await container.catalogue().read_books(sale.sale_id))
     [seen] = await container.gate().books([(sale.sale_id, sale.epoch)])

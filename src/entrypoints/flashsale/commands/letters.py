@@ -21,9 +21,11 @@ from flashsale.commands.remote import RemoteDesk
 from flashsale.opening import opened_codec, opened_database, opened_gate
 from flashsale.settings import Settings
 from flashsale_core.discarding import Discarder
+from flashsale_core.ending import Ender
 from flashsale_core.errors import Conflict
 from flashsale_core.letter_desk import LetterDesk, Outcome
 from flashsale_core.letters import Letter, Signed, TrailEntry, Wanted
+from flashsale_core.model import PurchaseId, SaleId
 
 REPLAY, DISCARD = "replay", "discard"
 
@@ -47,6 +49,9 @@ class Letters(Protocol):
     async def act(self, verb: str, letter_id: int, why: str, *, is_dry: bool) -> Shown:
         """Replay or discard one. Raises Refused where it does not fit how the letter stands."""
 
+    async def end(self, sale_id: SaleId, purchase_id: PurchaseId, why: str) -> Shown:
+        """Make a dead letter of a purchase that holds a unit, and discard it."""
+
 
 def operator() -> str:
     """Name who sits there: the user of the operating system, at this machine."""
@@ -65,6 +70,7 @@ class LocalLetters:
 
     desk: LetterDesk
     discarder: Discarder | None
+    ender: Ender | None = None
 
     async def matching(self, wanted: Wanted, limit: int, before: int | None) -> list[Shown]:
         """See `Letters.matching`."""
@@ -91,6 +97,13 @@ class LocalLetters:
             return outcome_json(await self.discarder.discard(letter_id, signed, is_dry=is_dry))
         except Conflict as refused:
             raise Refused(refused.detail) from refused
+
+    async def end(self, sale_id: SaleId, purchase_id: PurchaseId, why: str) -> Shown:
+        """See `Letters.end`."""
+        if self.ender is None:
+            raise AssertionError("opened without a gate")
+        signed = Signed(who=operator(), why=why)
+        return outcome_json(await self.ender.end(sale_id, purchase_id, signed))
 
 
 @attrs.frozen
@@ -126,6 +139,11 @@ class RemoteLetters:
         }
         path = f"/dead-letters/{letter_id}/{quote(verb)}"
         return await self.remote.ask("POST", path, query, refused=Refused)
+
+    async def end(self, sale_id: SaleId, purchase_id: PurchaseId, why: str) -> Shown:
+        """See `Letters.end`."""
+        path = f"/sales/{quote(sale_id)}/purchases/{quote(purchase_id)}/end"
+        return await self.remote.ask("POST", path, {"who": operator(), "why": why})
 
 
 def query_of(wanted: Wanted) -> Mapping[str, object]:
@@ -171,15 +189,15 @@ async def _opened_here(settings: Settings, *, may_discard: bool) -> AsyncIterato
         database = await stack.enter_async_context(opened_database(settings))
         await database.check()
         container = Commands(settings=settings, database=database)
-        discarder = None
+        discarder, ender = None, None
         if may_discard:
             gate = opened_gate(settings, SystemClock(), may_install=False)
             container.gate.override(await stack.enter_async_context(gate))
             codec = await stack.enter_async_context(opened_codec(settings))
             container.codec.override(codec)
             await container.board().refresh()
-            discarder = container.discarder()
-        yield LocalLetters(container.letter_desk(), discarder)
+            discarder, ender = container.discarder(), container.ender()
+        yield LocalLetters(container.letter_desk(), discarder, ender)
 
 
 def letter_json(letter: Letter) -> Shown:

@@ -5,9 +5,10 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from flashsale.commands.configured import command_settings
-from flashsale.commands.console import CommandFailed, Json, write_facts, write_json
+from flashsale.commands.console import CommandFailed, Json, say, write_facts, write_json
 from flashsale.commands.desk import opened_desk
 from flashsale.commands.ids import Identifier, SaleIdText
+from flashsale.commands.letters import opened_letters
 from flashsale.commands.remote import RemoteDesk
 from flashsale.commands.sales import Url
 from flashsale_core.model import ItemId, PurchaseId, SaleId
@@ -15,8 +16,9 @@ from flashsale_core.model import ItemId, PurchaseId, SaleId
 
 def build() -> App:
     """Make the group of commands."""
-    app = App(name="purchase", help="Look at purchases.")
+    app = App(name="purchase", help="Look at purchases; end one that comes no further.")
     app.command(show)
+    app.command(end)
     return app
 
 
@@ -43,6 +45,32 @@ async def show(
         write_json(found)
     else:
         write_facts(found)
+
+
+async def end(
+    purchase: Annotated[Identifier, Parameter(help="The purchase's id.")],
+    /,
+    *,
+    sale: Annotated[SaleIdText, Parameter(help="Whose purchase it is.")],
+    why: Annotated[str, Parameter(help="Why; kept with your name.")],
+    json: Json = False,
+    url: Url = None,
+) -> None:
+    """End a purchase that holds a unit and comes no further: REJECTED first, then the unit is free.
+
+    Whoever was promised it gets nothing, so it is kept who ended it, and why. The engine never
+    does this by itself: it publishes such a purchase again, for ever. An order that stands is not
+    touched.
+
+    Example: `flashsale purchase end p-17 --sale 1.1 --why "test buyer, asked by phone"`
+    """
+    async with opened_letters(url, may_discard=True) as letters:
+        ended = await letters.end(SaleId(sale), PurchaseId(purchase), why)
+    if json:
+        write_json(ended)
+        return
+    detail = f": {ended['detail']}" if ended["detail"] else ""
+    say(f"{purchase} of {sale} is dead letter {ended['id']}, {ended['status']}{detail}")
 
 
 async def buy(

@@ -11,6 +11,7 @@ from flashsale.http.asking import BODY_BYTES_MAX
 from flashsale.http.buy import BuyHandler
 from flashsale.http.dead_letters import LETTER_ROUTES
 from flashsale.http.docs import docs_routes
+from flashsale.http.ending import ENDING_ROUTES
 from flashsale.http.faults import EXCEPTION_HANDLERS
 from flashsale.http.front import Front
 from flashsale.http.openapi import openapi_config
@@ -37,6 +38,7 @@ def http_app(parts: HttpParts) -> ASGIApp:
             *PURCHASE_ROUTES,
             *SALE_ROUTES,
             *LETTER_ROUTES,
+            *ENDING_ROUTES,
             *OPERATION_ROUTES,
             *docs_routes(),
         ],

@@ -14,8 +14,19 @@ from flashsale.http.answers import LetterAct, LetterActs, LetterProblem, Letters
 from flashsale.http.answers import LetterHeader as Header
 from flashsale.http.answers import LetterTrail as Trail
 from flashsale.http.guards import admin_only, no_body, parts_of
-from flashsale.http.letter_queries import ActQuery, FilterActQuery, LettersQuery, wanted_of
-from flashsale.http.openapi import ADMIN_PROBLEMS, LETTER_IN_PATH, described, query_of
+from flashsale.http.letter_queries import (
+    ActQuery,
+    EndQuery,
+    FilterActQuery,
+    LettersQuery,
+    wanted_of,
+)
+from flashsale.http.openapi import (
+    ADMIN_PROBLEMS,
+    LETTER_IN_PATH,
+    described,
+    query_of,
+)
 from flashsale.http.problems import ProblemRaised, problem
 from flashsale.http.reading import read_query
 from flashsale.http.times import moment
@@ -31,7 +42,10 @@ ACT_DEFAULT = 100
 Req = Request[Any, Any, Any]
 
 
-def _described(operation_id: str, summary: str, description: str, **more: Any) -> dict[str, Any]:
+def letters_described(
+    operation_id: str, summary: str, description: str, **more: Any
+) -> dict[str, Any]:
+    """Describe one of these routes for the document."""
     return described(
         operation_id=operation_id,
         summary=summary,
@@ -41,55 +55,56 @@ def _described(operation_id: str, summary: str, description: str, **more: Any) -
     )
 
 
-def _answer(kind: Any, description: str) -> ResponseSpec:
+def answered(kind: Any, description: str) -> ResponseSpec:
+    """Describe a route's answer."""
     return ResponseSpec(data_container=kind, generate_examples=False, description=description)
 
 
-_LIST = _described(
+_LIST = letters_described(
     "listDeadLetters",
     "List dead letters",
     "Lists messages that were set aside, the newest first; DEAD ones unless `status` says "
     "otherwise. `before` goes on below an id.",
     parameters=query_of(LettersQuery),
-    answer=_answer(Letters, "Some of them, without their bytes."),
+    answer=answered(Letters, "Some of them, without their bytes."),
     fails=ADMIN_PROBLEMS,
 )
-_SHOW = _described(
+_SHOW = letters_described(
     "showDeadLetter",
     "Show a dead letter",
     "Shows one message whole, whatever became of it, and what operators did with it.",
     parameters=[LETTER_IN_PATH],
-    answer=_answer(WholeLetter, "The message."),
+    answer=answered(WholeLetter, "The message."),
     fails=[*ADMIN_PROBLEMS, problems.UNKNOWN_LETTER],
 )
-_REPLAY = _described(
+_REPLAY = letters_described(
     "replayDeadLetter",
     "Replay a dead letter",
     "Sends it through the normal gate again; a worker does so within a second. It ends REPLAYED, "
     "or DEAD again with its new reason. Safe to repeat.",
     parameters=[LETTER_IN_PATH, *query_of(ActQuery)],
-    answer=_answer(LetterAct, "What became of it."),
+    answer=answered(LetterAct, "What became of it."),
     fails=[*ADMIN_PROBLEMS, problems.UNKNOWN_LETTER, problems.LETTER_DISCARDED],
 )
-_DISCARD = _described(
+_DISCARD = letters_described(
     "discardDeadLetter",
     "Discard a dead letter",
     "Ends the message, and its purchase as REJECTED (DISCARDED) with its event; then its unit is "
     "free. An order that stands already is not touched, and `detail` says so. Safe to repeat.",
     parameters=[LETTER_IN_PATH, *query_of(ActQuery)],
-    answer=_answer(LetterAct, "What became of it."),
+    answer=answered(LetterAct, "What became of it."),
     fails=[*ADMIN_PROBLEMS, problems.UNKNOWN_LETTER, problems.LETTER_REPLAYED],
 )
 
 
 def _by_filter(verb: str) -> dict[str, Any]:
-    return _described(
+    return letters_described(
         f"{verb}DeadLetters",
         f"{verb.capitalize()} many dead letters",
         f"As for one ({verb}), for those that the filter names, the newest first, at most `limit` "
         "in one request; `next` goes on as `before`. One that cannot be is listed in `failed`.",
         parameters=query_of(FilterActQuery),
-        answer=_answer(LetterActs, "What became of each."),
+        answer=answered(LetterActs, "What became of each."),
         fails=ADMIN_PROBLEMS,
     )
 
@@ -161,7 +176,7 @@ _Doing = Callable[..., Awaitable[Outcome]]
 
 async def _act(request: Req, doing: _Doing) -> LetterAct:
     query = read_query(ActQuery, request.scope["query_string"])
-    return _done(await doing(_letter_id(request), _signed(query), is_dry=query.is_dry))
+    return done_of(await doing(_letter_id(request), signed_by(query), is_dry=query.is_dry))
 
 
 async def _act_on_many(request: Req, doing: _Doing) -> LetterActs:
@@ -174,18 +189,18 @@ async def _act_on_many(request: Req, doing: _Doing) -> LetterActs:
     failed: list[LetterProblem] = []
     for letter in letters:
         try:
-            outcome = await doing(letter.letter_id, _signed(query), is_dry=query.is_dry)
+            outcome = await doing(letter.letter_id, signed_by(query), is_dry=query.is_dry)
         except Conflict as refused:
             failed.append(
                 LetterProblem(id=letter.letter_id, code=refused.code, detail=refused.detail)
             )
         else:
-            done.append(_done(outcome))
+            done.append(done_of(outcome))
     following = letters[-1].letter_id if len(letters) == limit else None
     return LetterActs(dry_run=query.is_dry, done=done, failed=failed, next=following)
 
 
-def _signed(query: ActQuery | FilterActQuery) -> Signed:
+def signed_by(query: ActQuery | FilterActQuery | EndQuery) -> Signed:
     """Name whoever holds the admin's token, as they name themselves."""
     who = "admin" if query.who is UNSET else f"admin:{query.who}"
     return Signed(who=who, why="" if query.why is UNSET else query.why)
@@ -202,7 +217,8 @@ def _letter_id(request: Req) -> int:
     return int(text)
 
 
-def _done(outcome: Outcome) -> LetterAct:
+def done_of(outcome: Outcome) -> LetterAct:
+    """Write what became of a message."""
     return LetterAct(
         id=outcome.letter_id,
         status=outcome.status,

@@ -145,6 +145,13 @@ class ActQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
         return self.dry_run is Flag.TRUE
 
 
+class EndQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """Who ends a purchase, and why."""
+
+    who: _WHO = UNSET
+    why: _WHY = UNSET
+
+
 class FilterActQuery(
     _Filter, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"
 ):

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import attrs
 
 from flashsale_core.discarding import Discarder
+from flashsale_core.ending import Ender
 from flashsale_core.inquiry import Inquiry
 from flashsale_core.letter_desk import LetterDesk
 from flashsale_core.ports import Clock, Observer
@@ -61,6 +62,7 @@ class HttpParts:
     inquiry: Inquiry
     letter_desk: LetterDesk
     discarder: Discarder
+    ender: Ender
     clock: Clock
     readiness: ReadinessProbe
     metrics_text: Callable[[], tuple[bytes, str]]
