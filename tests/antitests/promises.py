@@ -22,9 +22,9 @@ PROMISES: dict[int, tuple[str, str]] = {
     2: (
         "What was answered 200 ACCEPTED ends as an order.",
         (
-            "Or as REJECTED because its payment was declined or a named operator ended it. Any "
-            "other end is a loss, and counted as one. The last four mechanisms keep workers from "
-            "standing in each other's way while they make the orders."
+            "Or as REJECTED because its payment was declined or a named operator ended it. "
+            "Any other end is a loss, and counted as one. Locks taken in one order by all keep "
+            "workers from ending each other's batches on the way."
         ),
     ),
     3: (
@@ -108,8 +108,11 @@ NOT_PROMISED = """\
   *unknown outcome* (503) that was only in its journal is gone with it. Nobody was told ACCEPTED.
 - **A cut-off primary that goes on for longer than its replicas allow.** The fence needs
   `min-replicas-to-write 1` and a small lag where there are replicas; `doctor` checks both.
-- **What an operator overrides.** Who discards a letter ends its purchase; who accepts a loss in
-  writing (`i-accept-loss`) has accepted it; who changes rows or keys by hand is on his own.
+- **Losing the Redis node under the policy `journaled`.** What is answered out of its journal and
+  not yet on the bus is as durable as that node. The default, `confirmed`, does not depend on it.
+- **What an operator overrides.** Who discards a letter ends its purchase; who sets
+  `FLASHSALE_JOURNAL_LOSS=i-accept-loss` has accepted it; who changes rows or keys by hand is on
+  his own.
 - **Order among buyers.** Nobody is first: requests that arrive together are judged together.
 - **An answer in time.** A buyer hears something within a second; while something is down, that is
   503, and the same id asked again resumes.

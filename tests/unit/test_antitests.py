@@ -19,7 +19,8 @@ from tests.antitests.trying import Phase, Ran
 PAGE = ROOT / "docs/guarantees.md"
 BY_NAME = [pytest.param(one, id=one.name) for one in ANTITESTS]
 PURCHASE = "src/flashsale_core/purchase.py:PurchaseDesk._promise"
-RULE = "if self._clock.monotonic_ms() - started_ms >= PROMISE_MS:"
+BEFORE = "sale.epoch, (record.purchase_id,))\n        "
+RULE = f"{BEFORE}if self._clock.monotonic_ms() - started_ms >= PROMISE_MS:"
 TEST = "tests/unit/test_purchase.py::test_a_confirm_after_the_promises_time_is_an_unknown_outcome"
 
 
@@ -138,10 +139,10 @@ def test_a_patch_fits_exactly_once_and_leaves_code(old: str, error: type[Excepti
 
 SCRIPT = """
 from tests.antitests.judging import verdicts
-from tests.unit.test_antitests import RULE, antitest
+from tests.unit.test_antitests import BEFORE, RULE, antitest
 from tests.antitests.antitest import Patch
 tried = [
-    antitest("out", Patch(RULE, "if False:")),
+    antitest("out", Patch(RULE, f"{BEFORE}if False:")),
     antitest("in-other-words", Patch(RULE, RULE.replace("if ", "if not not "))),
     antitest("misspelt", Patch(RULE, RULE.replace("PROMISE_MS", "PROMISES_MS"))),
     antitest("moved", Patch("not there")),

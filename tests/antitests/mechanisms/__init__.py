@@ -6,6 +6,7 @@ from tests.antitests.mechanisms import (
     brokers,
     doors,
     gate,
+    journaled,
     lives,
     messages,
     money,
@@ -15,6 +16,7 @@ from tests.antitests.mechanisms import (
 
 ANTITESTS: tuple[AntiTest, ...] = (
     *doors.ANTITESTS,
+    *journaled.ANTITESTS,
     *brokers.ANTITESTS,
     *gate.ANTITESTS,
     *rows.ANTITESTS,

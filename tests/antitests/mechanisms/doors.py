@@ -25,7 +25,13 @@ ANTITESTS = (
         promise=2,
         mechanism="200 is said only within 0.8 s of asking the gate, which a rebuild waits out",
         where=f"{PURCHASE}_promise",
-        patches=(Patch("if self._clock.monotonic_ms() - started_ms >= PROMISE_MS:", "if False:"),),
+        patches=(
+            Patch(
+                "sale.epoch, (record.purchase_id,))\n"
+                "        if self._clock.monotonic_ms() - started_ms >= PROMISE_MS:\n",
+                "sale.epoch, (record.purchase_id,))\n        if False:\n",
+            ),
+        ),
         test=f"{TESTS}test_a_confirm_after_the_promises_time_is_an_unknown_outcome",
     ),
     AntiTest(

@@ -210,6 +210,23 @@ ANTITESTS = (
         reddens_by="ValueError",
     ),
     AntiTest(
+        name="letter-before-row",
+        promise=12,
+        mechanism="what an operator ends is kept from the sweeper before its row is written",
+        where="src/flashsale_core/ending.py:Ender.end",
+        patches=(Patch("        await self._parked.park([self._letter(sale_id, record)])\n"),),
+        test="tests/unit/test_ending.py::test_the_sweeper_leaves_alone_what_is_being_ended",
+        reddens_by="Conflict",
+    ),
+    AntiTest(
+        name="final-is-not-ended",
+        promise=12,
+        mechanism="what is sold or has ended cannot be ended",
+        where="src/flashsale_core/ending.py:Ender._held",
+        patches=(Patch("        if record.state.is_final:\n", "        if False:\n"),),
+        test="tests/unit/test_ending.py::test_a_sold_purchase_is_not_ended",
+    ),
+    AntiTest(
         name="an-order-is-not-discarded",
         promise=12,
         mechanism="a row that stands is followed by a discard, and never changed",
