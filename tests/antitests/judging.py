@@ -11,7 +11,7 @@ import attrs
 
 from tests.antitests.antitest import AntiTest
 from tests.antitests.copies import DoesNotFit, copy_tree, copy_without, patched
-from tests.antitests.trying import Ran, load_what_is_not_ours, run_side_by_side, run_tests
+from tests.antitests.trying import Phase, Ran, load_what_is_not_ours, run_side_by_side, run_tests
 
 TEST_S_MAX = 180
 """One test, with the start of its servers: longer than pytest's own limit of a test."""
@@ -63,10 +63,24 @@ def _judged(antitests: Sequence[AntiTest], folder: Path) -> Iterator[Verdict]:
             green.append(one)
         else:
             yield Verdict(antitest=one, is_red=False, said=f"with the mechanism, {why}")
-    work = [(one, _copying(one, whole, folder / one.name)) for one in green]
-    for one, without in run_side_by_side(work, limit_s=TEST_S_MAX):
-        shutil.rmtree(folder / one.name, ignore_errors=True)
+    again = []
+    for one, without in _without(green, whole, folder):
+        if one.server is not None and not _calls(one, without):
+            # Its server did not start: a port may have been taken meanwhile. Once more, then.
+            again.append(one)
+        else:
+            yield judge(one, without)
+    for one, without in _without(again, whole, folder):
         yield judge(one, without)
+
+
+def _without(
+    antitests: Sequence[AntiTest], whole: Path, folder: Path
+) -> Iterator[tuple[AntiTest, Ran]]:
+    work = [(one, _copying(one, whole, folder / one.name)) for one in antitests]
+    for one, ran in run_side_by_side(work, limit_s=TEST_S_MAX):
+        shutil.rmtree(folder / one.name, ignore_errors=True)
+        yield one, ran
 
 
 def _copying(
@@ -122,8 +136,12 @@ def judge(antitest: AntiTest, ran: Ran) -> Verdict:
     return Verdict(antitest=antitest, is_red=said is None, said=said or "", seconds=ran.seconds)
 
 
+def _calls(antitest: AntiTest, ran: Ran) -> list[Phase]:
+    return [one for one in ran.of(antitest.test) if one.phase == "call"]
+
+
 def _why_not_red(antitest: AntiTest, ran: Ran) -> str | None:
-    calls = [one for one in ran.of(antitest.test) if one.phase == "call"]
+    calls = _calls(antitest, ran)
     if ran.is_overdue:
         return f"it did not end: {_tail(ran)}"
     if not calls:
