@@ -48,6 +48,7 @@ test: ## install what is missing, say so, and run every test
 	@scripts/phase "Unit tests" $(MAKE) unit
 	@scripts/phase "Models" $(MAKE) models
 	@scripts/phase "Integration tests" $(MAKE) integration
+	@scripts/phase "Anti-tests that need no server" $(MAKE) antitests-short
 	@scripts/phase "Faults" $(MAKE) drills
 	@scripts/phase "Documentation" $(MAKE) docs
 
@@ -66,6 +67,14 @@ integration: $(VENV)/.installed-dev ## the tests on real servers, which they sta
 	alone=0; $(BIN)/python -m pytest tests/integration -m "alone and not long" || alone=$$?; \
 	test $$alone -ne 5 || alone=0; \
 	exit $$((together ? together : alone))
+
+.PHONY: antitests
+antitests: $(VENV)/.installed-dev ## take each protective mechanism out of a copy; its test must go red
+	@$(BIN)/python -m tests.antitests
+
+.PHONY: antitests-short
+antitests-short: $(VENV)/.installed-dev ## the same, of those whose tests need no server
+	@$(BIN)/python -m tests.antitests --short
 
 .PHONY: drills
 drills: $(VENV)/.installed-dev ## kill -9 at every point, dying servers, delays and errors, and the judge of it all

@@ -3,6 +3,8 @@
 import asyncio
 import uuid
 from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -25,7 +27,7 @@ from flashsale_memory.gate import MemoryStockGate
 from flashsale_redis import RedisStockGate, gate_library
 from flashsale_redis.library import GateLibrary
 from flashsale_redis.wire import Wire
-from tests.servers.redis import Redis
+from tests.servers.redis import Redis, running_redis
 
 BUSY_LUA = """
 local function ms() local t = redis.call('TIME') return t[1] * 1000 + t[2] / 1000 end
@@ -233,3 +235,80 @@ def test_memory_and_redis_answer_alike(redis_server: Redis) -> None:
             machine, settings=settings(max_examples=80, stateful_step_count=40, deadline=None)
         )
         runner.run(wire.aclose())
+
+
+async def test_a_version_adopts_no_life_that_was_ended_meanwhile(
+    wire: Wire, make_gate: MakeGate
+) -> None:
+    """The old version's memory may not have heard of the end; the key has."""
+    old, new = await make_gate(), await make_gate()
+    assert isinstance(new, RedisStockGate)
+    sale = await open_sale(old)
+    new._library, new._may_install = another_version(), True
+    try:
+        await new.install()
+        await new.disarm([(sale.sale_id, type(sale.epoch)(2))])
+        assert await new.adopt([(sale.sale_id, sale.epoch)]) == [False]
+        [armed] = await wire.run([new._call("armed_epoch", sale.sale_id)])
+        assert armed == 0
+    finally:
+        await wire.run([("FUNCTION", "DELETE", another_version().name)])
+
+
+async def test_what_was_armed_before_a_restart_is_not_adopted_after_it() -> None:
+    """Between the question and the adoption the server may lose the tail of its log."""
+    with running_redis(ours=True) as server:
+        wire = Wire(server.url, deadline_s=5.0)
+        old = RedisStockGate(wire)
+        await old.install()
+        sale = await open_sale(old)
+        new = RedisStockGate(wire, may_install=True)
+        new._library = another_version()
+        ask = new._call
+
+        def with_a_restart(function: str, *args: Any, **how: Any) -> Any:
+            if function == "adopt":
+                server.kill()
+                server.start()
+                # Whoever else asks meanwhile has connected again.
+                wire._pool._available_connections.clear()
+            return ask(function, *args, **how)
+
+        new._call = with_a_restart  # type: ignore[method-assign,assignment]
+        with suppress(Unavailable):
+            await new.adopt([(sale.sale_id, sale.epoch)])
+        [armed] = await wire.run([ask("armed_epoch", sale.sale_id)])
+        assert armed == 0
+        await wire.aclose()
+
+
+async def test_a_redis_that_restarted_with_all_its_keys_sells_nothing() -> None:
+    """It may have lost the end of its log: what it armed is not in what it saved."""
+    with running_redis(ours=True) as server:
+        wire = Wire(server.url, deadline_s=5.0)
+        gate = RedisStockGate(wire)
+        await gate.install()
+        sale = await open_sale(gate)
+        await sale.reserve(claim("p1"))
+        await wire.aclose()
+        server.kill()
+        server.start()
+        wire = Wire(server.url, deadline_s=5.0)
+        assert await wire.run([("EXISTS", f"fs:{{{sale.sale_id}}}:sale")]) == [1]
+        [reply] = await RedisStockGate(wire).reserve([sale.batch(claim("p2"))])
+        assert isinstance(reply, Unavailable)
+        assert reply.why is Why.NOT_ARMED
+        await wire.aclose()
+
+
+async def test_a_demoted_primary_that_learned_of_the_next_life_sells_nothing(
+    wire: Wire, make_gate: MakeGate
+) -> None:
+    """Its function memory outlives the demotion; the key that it now replicates does not agree."""
+    gate = await make_gate()
+    sale = await open_sale(gate)
+    [keys] = await wire.run([("KEYS", f"*{{{sale.sale_id}}}:sale")])
+    await wire.run([("HSET", keys[0], "epoch", sale.epoch + 1)])
+    [reply] = await gate.reserve([sale.batch(claim("p1"))])
+    assert isinstance(reply, Unavailable)
+    assert reply.why is Why.NOT_ARMED

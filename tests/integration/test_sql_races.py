@@ -345,3 +345,12 @@ async def test_a_batch_holds_its_sale_only_at_its_end(
         )
         assert standing.is_new
     assert [row.is_new for row in await waiting] == [True, False]
+
+
+async def test_two_processes_do_not_rebuild_at_once(database: SqlDatabase, url: str) -> None:
+    """The lock is the server's: whoever asks second is told at once, and may when it is over."""
+    async with open_database(url) as elsewhere:
+        async with database.rebuilds.alone() as is_first, elsewhere.rebuilds.alone() as is_second:
+            assert (is_first, is_second) == (True, False)
+        async with elsewhere.rebuilds.alone() as is_mine:
+            assert is_mine

@@ -12,6 +12,7 @@ from flashsale_core.events import Channel, ParkedStatus, PurchaseAccepted, Purch
 from flashsale_core.fulfilment import PURCHASES_MAX
 from flashsale_core.model import (
     Epoch,
+    GateRecord,
     ItemId,
     PurchaseId,
     PurchaseState,
@@ -23,7 +24,15 @@ from flashsale_core.model import (
     UserId,
 )
 from flashsale_core.outcomes import Refused
-from flashsale_core.ports import Alarm, ClaimBatch, Decision, GateReply, SaleBooks, Standing
+from flashsale_core.ports import (
+    Alarm,
+    ClaimBatch,
+    Decision,
+    FollowBatch,
+    GateReply,
+    SaleBooks,
+    Standing,
+)
 from flashsale_core.selling import SaleDesk
 from tests.unit.world import START_MS, World, request
 
@@ -465,3 +474,51 @@ async def test_a_delivery_of_any_size_is_recorded_in_bounded_transactions() -> N
     books = await world.books()
     assert (books.sold, books.journal) == (4_500, 0)
     assert await status(world, "ghost") == ("REJECTED", "UNKNOWN_ITEM")
+
+
+async def test_a_gate_that_missed_what_its_row_says_hears_it_when_the_message_comes_again() -> None:
+    """Whoever wrote the row: a worker may have died between its commit and the gate."""
+    world = World()
+    await world.sell()
+    delivery = [world.message(promise(sale_of(world), "p1"))]
+    follows = world.gate.follow
+
+    async def falls(_: Sequence[FollowBatch]) -> list[int | Unavailable]:
+        raise Unavailable(Why.GATE_AWAY)
+
+    world.gate.follow = falls  # type: ignore[method-assign,assignment]
+    with pytest.raises(Unavailable):
+        await world.parking.deliver(delivery)
+    assert await status(world, "p1") == ("CONFIRMED", None)
+    world.gate.follow = follows  # type: ignore[method-assign]
+    await world.parking.deliver(delivery)
+    books = await world.books()
+    assert (books.sold, books.journal) == (1, 0)
+
+
+async def test_a_batch_with_poison_is_fulfilled_at_its_first_try() -> None:
+    """Nothing is halved for it: a thousand neighbours cost one transaction, not twenty."""
+    world = World()
+    await world.sell()
+    poison = world.message(b"no fact", 1)
+    done = await world.fulfilment.process([world.message(request("p1")), poison])
+    assert await status(world, "p1") == ("CONFIRMED", None)
+    assert [[one.status for one in left] for left in done.left] == [[], [ParkedStatus.DEAD]]
+
+
+async def test_a_message_of_an_older_epoch_does_not_prove_that_a_purchase_is_queued() -> None:
+    """A rebuild would set it aside: a buyer who asks again must not hear 200 because of it."""
+    world = World()
+    await world.sell()
+    sale = sale_of(world)
+    await world.desk.buy(request("p1"))
+
+    async def away(*_: object) -> list[Standing]:
+        raise Unavailable(Why.DATABASE_AWAY)
+
+    world.database.orders.record = away  # type: ignore[method-assign,assignment]
+    with pytest.raises(Unavailable):
+        await world.parking.deliver([world.message(promise(sale, "p1", epoch=0))])
+    [found] = await world.gate.find([(sale.sale_id, sale.epoch)], PurchaseId("p1"))
+    assert isinstance(found, GateRecord)
+    assert found.state is not PurchaseState.QUEUED

@@ -1,6 +1,7 @@
 """The admin's routes, who may ask them, and the buyer's look-up."""
 
 import asyncio
+import hmac
 from typing import Any
 
 import pytest
@@ -389,3 +390,19 @@ async def test_an_unexpected_error_of_the_framework_is_a_problem(
     assert (reply.status, reply.problem) == (500, "internal")
     assert b"secret" not in reply.body
     assert "ZeroDivisionError" in capsys.readouterr().out
+
+
+async def test_the_token_is_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An ordinary comparison ends at the first character that differs, and tells how many fit."""
+    compared: list[tuple[bytes, bytes]] = []
+    compare = hmac.compare_digest
+
+    def watched(given: bytes, wanted: bytes) -> bool:
+        compared.append((given, wanted))
+        return compare(given, wanted)
+
+    monkeypatch.setattr(hmac, "compare_digest", watched)
+    guess = {"authorization": f"Bearer {ADMIN_TOKEN[:-1]}"}
+    reply = await Shop(admin_token=ADMIN_TOKEN).ask("GET", "/sales", headers=guess)
+    assert reply.status == 401
+    assert compared == [(ADMIN_TOKEN[:-1].encode(), ADMIN_TOKEN.encode())]

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 
+import attrs
 import pytest
 
 from flashsale_core.arming import rebuild_stopped
 from flashsale_core.errors import Corrupt, Unavailable, Why
-from flashsale_core.events import Message, ParkedMessage, ParkedStatus
+from flashsale_core.events import Barrier, Channel, Message, ParkedMessage, ParkedStatus
 from flashsale_core.model import Epoch, SaleId, SaleState
 from flashsale_core.outcomes import Accepted
 from flashsale_core.ports import Alarm, Decision, Decoded, Standing
@@ -165,3 +166,44 @@ async def test_what_was_claimed_when_the_gate_went_away_is_given_back() -> None:
         await world.parking.feed()
     world.clock.ms += WAITING_RETRY_MS
     assert len(await world.database.parked.claim_due(10, 1_000)) == 3
+
+
+async def away(_: Sequence[ParkedMessage]) -> list[bool]:
+    """Keep nothing, as the table does while its database is away."""
+    raise Unavailable(Why.DATABASE_AWAY)
+
+
+async def test_what_cannot_be_set_aside_now_stays_in_hand_and_is_copied_nowhere() -> None:
+    """A copy that no table knows could be neither replayed nor counted."""
+    world = World()
+    await world.sell()
+    parks = world.database.parked.park
+    world.database.parked.park = away  # type: ignore[method-assign,assignment]
+    poison = world.message(b"no fact", 1)
+    with pytest.raises(Unavailable):
+        await world.parking.deliver([world.message(request()), poison])
+    assert world.bus.log(Channel.DEAD_LETTERS) == []
+    world.database.parked.park = parks  # type: ignore[method-assign]
+    await world.parking.deliver([world.message(request()), poison])
+    assert [letter.body for letter in world.bus.log(Channel.DEAD_LETTERS)] == [poison.body]
+    assert await status(world, "p1") == ("CONFIRMED", None)
+
+
+async def test_a_barrier_is_not_passed_before_what_came_before_it_is_set_aside() -> None:
+    """A rebuild reads rows and parked units as soon as it is passed."""
+    world = World()
+    await world.sell()
+    parks = world.database.parked.park
+    world.database.parked.park = away  # type: ignore[method-assign,assignment]
+    marker = world.codec.encode(Barrier(rebuild_id="r1", epochs=((SaleId("1.1"), Epoch(2)),)))
+    delivery = [
+        world.message(promise(sale_of(world), "p1")),
+        attrs.evolve(world.message(b"no fact", 1), channel=Channel.ACCEPTED),
+        attrs.evolve(world.message(marker.body, 2), channel=Channel.ACCEPTED),
+    ]
+    with pytest.raises(Unavailable):
+        await world.parking.deliver(delivery)
+    assert await world.database.rebuilds.passed("r1") == frozenset()
+    world.database.parked.park = parks  # type: ignore[method-assign]
+    await world.parking.deliver(delivery)
+    assert await world.database.rebuilds.passed("r1") == {0}

@@ -1,5 +1,7 @@
 """The hot path: what a buyer is told, and what stands behind it."""
 
+from typing import Any
+
 import attrs
 import pytest
 
@@ -35,6 +37,11 @@ async def test_an_accepted_purchase_ends_as_an_order() -> None:
     assert [event.type for event in await world.events()] == ["OrderCreated"]
 
 
+async def stopped(*_: object) -> Any:
+    """Be away, as bus and database are when both are stopped."""
+    raise Unavailable(Why.DATABASE_AWAY)
+
+
 async def test_sold_out_touches_neither_bus_nor_database() -> None:
     """Refused at the gate: no message, no row, no trace."""
     world = World()
@@ -42,6 +49,7 @@ async def test_sold_out_touches_neither_bus_nor_database() -> None:
     async with world.worker():
         await world.desk.buy(request("p1"))
         rows = len(world.witness.rows)
+        world.bus.publish = world.database.catalogue.current = stopped  # type: ignore[method-assign,assignment]
         assert await world.desk.buy(request("p2")) == SoldOut(available=0)
     assert len(world.witness.rows) == rows
     assert await world.order("p2") is None

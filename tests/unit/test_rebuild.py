@@ -1,13 +1,13 @@
 """Lost gates come to life while the engine goes on, and no promise is lost on the way."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
 
 from flashsale_core.board import REFRESH_MS
-from flashsale_core.errors import Conflict, Unavailable
+from flashsale_core.errors import Conflict, Unavailable, Why
 from flashsale_core.events import ParkedMessage, ParkedStatus, PurchaseAccepted, PurchasesAccepted
 from flashsale_core.model import (
     Epoch,
@@ -20,7 +20,7 @@ from flashsale_core.model import (
     Source,
     UserId,
 )
-from flashsale_core.outcomes import Accepted, SoldOut
+from flashsale_core.outcomes import Accepted, OutcomeUnknown, SoldOut
 from flashsale_core.ports import Alarm
 from flashsale_core.purchase import PROMISE_MS
 from flashsale_core.rebuild import Rebuild
@@ -112,8 +112,15 @@ async def test_purchases_of_unknown_outcome_that_survived_go_through() -> None:
     """Their buyers were told that it may: the lost gate's journal still names them."""
     world = World()
     await world.sell()
-    # Without a worker the memory bus confirms nothing in time: the outcome is unknown.
-    await world.desk.buy(request("p1"))
+    publish = world.bus.publish
+
+    async def lost(_: Sequence[object]) -> None:
+        raise Unavailable(Why.BUS_AWAY, may_have_happened=True)
+
+    # Nothing of it is on the bus: only the journal names it.
+    world.bus.publish = lost  # type: ignore[method-assign,assignment]
+    assert isinstance(await world.desk.buy(request("p1")), OutcomeUnknown)
+    world.bus.publish = publish  # type: ignore[method-assign]
     world.gate._armed.clear()
     async with world.worker():
         await world.rebuild.heal()
@@ -340,3 +347,21 @@ async def test_one_sale_that_cannot_be_loaded_keeps_no_other_from_selling() -> N
         alive = await world.rebuild.heal()
     assert [sale.sale_id for sale in alive] == ["2.1"]
     assert world.witness.alarms == [Alarm.REBUILD_FAILED]
+
+
+async def test_a_primary_that_may_go_on_for_a_while_is_waited_for() -> None:
+    """Cut off from its replicas it sells until their lag stops it; the gate says how long."""
+    world = World()
+    await world.sell()
+    await lose(world)
+    disarm, lag_ms = world.gate.disarm, 7_000
+
+    async def cut_off(sales: Sequence[tuple[SaleId, Epoch]]) -> int:
+        await disarm(sales)
+        return lag_ms
+
+    world.gate.disarm = cut_off  # type: ignore[method-assign]
+    began_ms = world.clock.ms
+    async with world.worker():
+        await world.rebuild.heal()
+    assert world.clock.ms - began_ms >= REFRESH_MS + PROMISE_MS + lag_ms

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import attrs
 import pytest
 
+from flashsale_core.errors import Unavailable
 from flashsale_core.model import (
     Epoch,
     ItemId,
@@ -14,7 +15,7 @@ from flashsale_core.model import (
     SaleId,
     UserId,
 )
-from flashsale_core.ports import Alarm
+from flashsale_core.ports import Alarm, GatePage
 from flashsale_core.reconciliation import SIGHTINGS, Comparison, DriftKind, Reconciler
 from flashsale_memory.ledger import Ledger, cut
 from tests.unit.world import World, request
@@ -192,3 +193,20 @@ async def test_the_pages_of_a_long_sale_are_all_compared(monkeypatch: pytest.Mon
     last = await ours.compare(SIGHTINGS)
     assert [drift.purchase_id for drift in last.certain] == ["zz"]
     assert ours.world.board.seen(ItemId("1")) is not None
+
+
+async def test_an_order_that_is_made_after_the_gate_was_read_is_no_drift() -> None:
+    """The database is read first: a row that is read is known to the gate, or never will be."""
+    ours = await Reconciled().begin()
+    reads = ours.world.gate.records
+
+    async def overtaken(
+        sale_id: SaleId, epoch: Epoch, *, cursor: str, limit: int
+    ) -> GatePage | Unavailable:
+        page = await reads(sale_id, epoch, cursor=cursor, limit=limit)
+        async with ours.world.worker():
+            await ours.world.desk.buy(request("late", user="eve"))
+        return page
+
+    ours.world.gate.records = overtaken  # type: ignore[method-assign]
+    assert (await ours.compare()).drifts == ()

@@ -46,6 +46,7 @@ from flashsale_core.ports import (
 )
 
 FIRST = Epoch(1)
+REQUESTED_MS = 1_700_000_000_000
 YEAR_2100_MS = 4_102_444_800_000
 _numbers = itertools.count(1)
 
@@ -63,7 +64,7 @@ def claim(
             user_id=UserId(user),
             item_id=ItemId("1"),
             quantity=quantity,
-            requested_at_ms=1_700_000_000_000,
+            requested_at_ms=REQUESTED_MS,
             source=Source.WEB,
             event_id=EventId("black-friday"),
             payment_token="tok",  # noqa: S106 - opaque, and not a secret of anybody's
@@ -315,7 +316,9 @@ class StockGateContract:
     async def test_opening_and_closing_go_by_the_gates_clock(self, gate: StockGate) -> None:
         """The client's requestedAt decides nothing."""
         later = await open_sale(gate, SaleTerms(units=1, opens_at_ms=YEAR_2100_MS))
-        over = await open_sale(gate, SaleTerms(units=1, opens_at_ms=1, closes_at_ms=2))
+        over = await open_sale(
+            gate, SaleTerms(units=1, opens_at_ms=1, closes_at_ms=REQUESTED_MS + 1)
+        )
         assert await later.reserve(claim("p1")) == [NotOpen(opens_at_ms=YEAR_2100_MS)]
         assert await over.reserve(claim("p1")) == [Closed()]
 
