@@ -78,7 +78,7 @@ antitests-short: $(VENV)/.installed-dev ## the same, of those whose tests need n
 
 .PHONY: drills
 drills: $(VENV)/.installed-dev ## kill -9 at every point, dying servers, delays and errors, and the judge of it all
-	@$(BIN)/python -m pytest tests/faults
+	@$(BIN)/python -m pytest tests/faults -m "not long"
 
 .PHONY: faults
 faults: $(VENV)/.installed-dev ## break everything on both buses for SECONDS=600, drawn from SEED
@@ -94,8 +94,8 @@ outages: $(VENV)/.installed-dev ## how long buyers wait while Redis or the broke
 	@$(BIN)/python -m tests.faults.outages --bus $(or $(BUS),rabbitmq)
 
 .PHONY: long
-long: $(VENV)/.installed-dev ## the integration tests that take minutes each
-	@$(BIN)/python -m pytest tests/integration -m long -n $(TEST_PROCESSES) --dist loadfile
+long: $(VENV)/.installed-dev ## the tests and drills that take minutes each, on the other bus too
+	@$(BIN)/python -m pytest tests/integration tests/faults -m long -n $(TEST_PROCESSES) --dist loadfile
 
 .PHONY: docs
 docs: $(VENV)/.installed-dev ## run the code of every page and look up the names that they use

@@ -28,7 +28,9 @@ MEMORY_MB_MAX = 50.0
 pytestmark = [pytest.mark.alone, pytest.mark.timeout(400)]
 
 
-@pytest_asyncio.fixture(params=["rabbitmq", "kafka"], loop_scope="function")
+@pytest_asyncio.fixture(
+    params=["rabbitmq", pytest.param("kafka", marks=pytest.mark.long)], loop_scope="function"
+)
 async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Place]:
     """One API and one worker on real servers, each on wires that count."""
     async with placed(request.param, tmp_path) as placed_here:

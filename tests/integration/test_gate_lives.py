@@ -161,6 +161,7 @@ async def replicates(replica: RedisClient) -> bool:
     return bool(facts["master_link_status"] == "up")
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 async def test_a_lagging_replica_that_is_promoted_and_a_primary_that_comes_back_sell_nothing_twice(
     tmp_path: Path,
@@ -202,6 +203,7 @@ def newest_log(folder: str) -> Path:
     return max(Path(folder).glob("appendonlydir/*.incr.aof"), key=os.path.getmtime)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 async def test_a_redis_that_lost_the_end_of_its_log_sells_nothing_twice(
     tmp_path: Path, primary: Redis, kafka_server: Kafka, postgres_server: Postgres
@@ -224,6 +226,7 @@ async def test_a_redis_that_lost_the_end_of_its_log_sells_nothing_twice(
         await sold_out_exactly(ours, {*first, *late})
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 async def test_two_workers_rebuild_a_lost_gate_once(
     tmp_path: Path, primary: Redis, kafka_server: Kafka, postgres_server: Postgres

@@ -99,7 +99,7 @@ class Supervisor:
         return [int(line) for line in self.log.read_text().split()]
 
 
-@pytest.fixture(params=["kafka", "rabbitmq"])
+@pytest.fixture(params=["kafka", pytest.param("rabbitmq", marks=pytest.mark.long)])
 def stack(
     request: pytest.FixtureRequest, tmp_path: Path, redis_server: Redis, postgres_server: Postgres
 ) -> Iterator[Engine]:
@@ -151,6 +151,7 @@ async def test_a_request_that_kills_its_worker_is_dead_after_the_third_death(
     assert (await quiet_gate(stack.doors[0]))["sold"] == BUYERS
 
 
+@pytest.mark.long
 @pytest.mark.alone
 @pytest.mark.timeout(400)
 async def test_a_promise_that_kills_its_worker_raises_the_alarm_and_its_neighbours_are_orders(
@@ -185,6 +186,7 @@ async def test_a_promise_that_kills_its_worker_raises_the_alarm_and_its_neighbou
     assert (gate["sold"], gate["available"]) == (BUYERS, 1000 - BUYERS)
 
 
+@pytest.mark.long
 @pytest.mark.alone
 @pytest.mark.timeout(400)
 async def test_a_killer_among_a_crowd_in_full_flow_ends_nobodys_sale(

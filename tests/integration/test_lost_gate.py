@@ -30,7 +30,7 @@ def own_redis() -> Iterator[Redis]:
         yield redis
 
 
-@pytest.fixture(params=["kafka", "rabbitmq"])
+@pytest.fixture(params=["kafka", pytest.param("rabbitmq", marks=pytest.mark.long)])
 def stack(
     request: pytest.FixtureRequest, tmp_path: Path, own_redis: Redis, postgres_server: Postgres
 ) -> Iterator[Engine]:

@@ -23,7 +23,7 @@ DECLINED = 20
 pytestmark = pytest.mark.timeout(240)
 
 
-@pytest.fixture(params=["kafka", "rabbitmq"])
+@pytest.fixture(params=["kafka", pytest.param("rabbitmq", marks=pytest.mark.long)])
 def bus(request: pytest.FixtureRequest) -> Kafka | RabbitMQ:
     """Have each broker in turn."""
     server: Kafka | RabbitMQ = request.getfixturevalue(f"{request.param}_server")
@@ -140,6 +140,7 @@ def polite() -> Iterator[Provider]:
         yield running
 
 
+@pytest.mark.long
 async def test_two_workers_side_by_side_ask_for_each_charge_once(
     kafka_server: Kafka,
     tmp_path: Path,
@@ -165,6 +166,7 @@ async def test_two_workers_side_by_side_ask_for_each_charge_once(
         assert min(took) > 0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("how", ["kill", "freeze"])
 async def test_a_provider_that_is_down_for_a_while_releases_and_loses_nothing(
     how: str,
@@ -204,6 +206,7 @@ async def test_a_provider_that_is_down_for_a_while_releases_and_loses_nothing(
         assert (await quiet_gate(ours.door))["sold"] == 30
 
 
+@pytest.mark.long
 async def test_what_is_configured_wrong_is_said_clearly(
     kafka_server: Kafka,
     tmp_path: Path,
@@ -233,6 +236,7 @@ async def test_what_is_configured_wrong_is_said_clearly(
         assert (sale["available"], sale["pending"]) == (4, 1)
 
 
+@pytest.mark.long
 async def test_after_20_hours_nothing_is_charged_and_a_person_is_told(
     kafka_server: Kafka,
     tmp_path: Path,
@@ -267,6 +271,7 @@ async def test_after_20_hours_nothing_is_charged_and_a_person_is_told(
         assert ours.engine.command("payments", "resume", "1.1", "paid-0").returncode != 0
 
 
+@pytest.mark.long
 async def test_a_rebuilt_gate_holds_what_is_pending(
     kafka_server: Kafka,
     tmp_path: Path,
