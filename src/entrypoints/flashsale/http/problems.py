@@ -119,6 +119,13 @@ SOLD_OUT = Kind(
     "Sold out",
     "Fewer units are left than were asked for; `available` says how many.",
 )
+RATE_LIMITED = Kind(
+    "rate-limited",
+    429,
+    "Too many requests",
+    "This user or this address asked too often just now; nothing was taken. Try again, with the "
+    "same purchase id, after the seconds in Retry-After.",
+)
 HEAD_TOO_LARGE = Kind(
     "head-too-large", 431, "The request's head is too large", "Send fewer or shorter headers."
 )
