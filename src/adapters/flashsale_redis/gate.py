@@ -105,9 +105,10 @@ class RedisStockGate(RedisLives):
         return replies
 
     def _reserve(self, batch: ClaimBatch) -> Command:
-        rates = self._rates if batch.door is Door.HTTP else None
-        row = claim_row if rates is None else counted_row
-        limits = () if rates is None else counting(rates)
+        if self._rates is not None and batch.door is Door.HTTP:
+            row, limits = counted_row, counting(self._rates)
+        else:
+            row, limits = claim_row, ()
         return self._call(
             "reserve",
             batch.sale_id,
@@ -118,7 +119,7 @@ class RedisStockGate(RedisLives):
             pack([row(claim) for claim in batch.claims]),
             pack(batch.queued),
             *limits,
-            with_window=rates is not None,
+            with_window=bool(limits),
         )
 
     def _answers(self, batch: ClaimBatch, reply: Any) -> GateReply | Unavailable:

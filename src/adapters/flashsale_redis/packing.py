@@ -65,7 +65,7 @@ def counted_row(claim: Claim) -> tuple[Any, ...]:
 
 def counting(rates: RateLimits) -> tuple[int, ...]:
     """Write the limits as `reserve` reads them."""
-    return (rates.per_user, rates.per_address, rates.window_ms, rates.fields_max)
+    return rates.per_user, rates.per_address, rates.window_ms, rates.fields_max
 
 
 def record_row(record: GateRecord) -> tuple[Any, ...]:
