@@ -94,6 +94,9 @@ LETTER_REPLAYED = Kind(
 )
 CLOSED = Kind("closed", 410, "The sale is closed", "It takes no more purchases.")
 TOO_LARGE = Kind("too-large", 413, "The body is too large", "A purchase fits into 4 KiB.")
+URL_TOO_LONG = Kind(
+    "url-too-long", 414, "The path or query is too long", "No route here needs 4 KiB of it."
+)
 UNSUPPORTED_MEDIA_TYPE = Kind(
     "unsupported-media-type",
     415,
