@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import re
 import secrets
 import shlex
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
-
-from confluent_kafka.admin import (
-    AclBinding,
-    AclOperation,
-    AclPermissionType,
-    AdminClient,
-    ResourcePatternType,
-    ResourceType,
-)
 
 from tests.docs.pages import ROOT, blocks
 from tests.servers import Kafka, Postgres, RabbitMQ, Redis
 
+# Its own types name nothing of what it offers.
+kafka_admin: Any = importlib.import_module("confluent_kafka.admin")
 PAGE = ROOT / "docs" / "security.md"
 PASSWORDS = {
     name: secrets.token_hex(12) for name in ("API", "WORKER", "OWNER", "OPERATOR", "ANOTHER")
@@ -80,13 +75,13 @@ def grant_rabbitmq(server: RabbitMQ) -> None:
 
 def grant_kafka(server: Kafka) -> None:
     """Make the ACLs that `kafka-acls.sh` would: it is not among the broker's own libraries."""
-    admin = AdminClient({"bootstrap.servers": server.plaintext_bootstrap})
+    admin = kafka_admin.AdminClient({"bootstrap.servers": server.plaintext_bootstrap})
     bindings = [binding for words in lines("sh kafka") for binding in _bindings(words)]
     for made in admin.create_acls(list(dict.fromkeys(bindings))).values():
         made.result(GRANT_S_MAX)
 
 
-def _bindings(words: list[str]) -> list[AclBinding]:
+def _bindings(words: list[str]) -> list[Any]:
     reader = argparse.ArgumentParser(exit_on_error=False)
     reader.add_argument("--add", action="store_true", required=True)
     reader.add_argument("--allow-principal", required=True)
@@ -96,24 +91,24 @@ def _bindings(words: list[str]) -> list[AclBinding]:
     assert words[0] == "kafka-acls.sh"
     told = reader.parse_args(words[1:])
     pattern = {
-        "literal": ResourcePatternType.LITERAL,
-        "prefixed": ResourcePatternType.PREFIXED,
+        "literal": kafka_admin.ResourcePatternType.LITERAL,
+        "prefixed": kafka_admin.ResourcePatternType.PREFIXED,
     }[told.resource_pattern_type]
-    resources = [(ResourceType.TOPIC, name) for name in told.topic]
-    resources += [(ResourceType.GROUP, name) for name in told.group]
+    resources = [(kafka_admin.ResourceType.TOPIC, name) for name in told.topic]
+    resources += [(kafka_admin.ResourceType.GROUP, name) for name in told.group]
     operations = {re.sub(r"(?<!^)(?=[A-Z])", "_", one).upper() for one in told.operation}
     # As the tool does: reading and writing need to see.
     if operations & {"READ", "WRITE"}:
         operations.add("DESCRIBE")
     return [
-        AclBinding(
+        kafka_admin.AclBinding(
             kind,
             name,
             pattern,
             told.allow_principal,
             "*",
-            AclOperation[operation],
-            AclPermissionType.ALLOW,
+            kafka_admin.AclOperation[operation],
+            kafka_admin.AclPermissionType.ALLOW,
         )
         for kind, name in resources
         for operation in operations

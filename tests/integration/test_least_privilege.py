@@ -13,6 +13,7 @@ import subprocess
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,11 @@ class Guarded:
         """Ask as the operator."""
         text = "&".join(f"{name}={value}" for name, value in query.items())
         return ask(method, f"{self.door}{path}?{text}" if text else f"{self.door}{path}")
+
+    def is_confirmed(self, purchase: str) -> bool:
+        """Say whether a purchase is an order."""
+        found: object = self.admin("GET", f"/purchase/{purchase}").body.get("status")
+        return found == "CONFIRMED"
 
     def said(self) -> str:
         """Read what all processes wrote."""
@@ -188,12 +194,7 @@ async def test_the_whole_engine_works_and_lacks_no_right(guarded: Guarded) -> No
     await guarded.put(REQUESTS, _wanted("from-outside"))
     await guarded.put(REQUESTS, b"no message of ours")
     for name in ("p0", "p4", "from-outside"):
-        await until(
-            lambda name=name: (
-                guarded.admin("GET", f"/purchase/{name}").body.get("status") == "CONFIRMED"
-            ),
-            guarded.said,
-        )
+        await until(partial(guarded.is_confirmed, name), guarded.said)
     await until(lambda: guarded.admin("GET", "/dead-letters").body["count"] == 1)
     [letter] = guarded.admin("GET", "/dead-letters").body["letters"]
     for path in (f"/dead-letters/{letter['id']}", "/sales", "/sales/1.1"):

@@ -119,6 +119,7 @@ def _local(*, tls: bool = False) -> RabbitMQ:
 def _tls_settings(port: int, ca: Path, server_pem: Path) -> str:
     return (
         f"listeners.ssl.1 = {HOST}:{port}\n"
+        f"listeners.ssl.2 = {launch.OTHER_HOST}:{port}\n"
         f"ssl_options.cacertfile = {ca}\n"
         f"ssl_options.certfile = {server_pem}\n"
         f"ssl_options.keyfile = {server_pem}\n"

@@ -5,7 +5,7 @@ from flashsale_core.opening import BusOptions
 from flashsale_core.operating import Backlog, Finding, OperateBus, wrong
 from flashsale_rabbitmq.config import RabbitMQConfig
 from flashsale_rabbitmq.connecting import close_quietly, connect, where
-from flashsale_rabbitmq.faults import LOGIN_ADVICE, VHOST_ADVICE, translated
+from flashsale_rabbitmq.faults import LOGIN_ADVICE, TLS_ADVICE, VHOST_ADVICE, translated
 from flashsale_rabbitmq.opening import config_of
 from flashsale_rabbitmq.topology import ensure_topology, verify_topology
 
@@ -69,6 +69,9 @@ def _away(away: Unavailable) -> Finding:
     if "lacks a right" in away.detail:
         fix = "rabbitmqctl set_permissions -p <vhost> <user> '.*' '.*' '.*'"
         return wrong("rabbitmq rights", away.detail, fix)
+    if TLS_ADVICE in away.detail:
+        fix = "use amqps:// on the TLS port, the host of the certificate, and ?cafile=/path/ca.pem"
+        return wrong("rabbitmq TLS", away.detail, fix)
     fix = "start RabbitMQ, or correct FLASHSALE_BUS_URL (amqp://user:password@host:5672/)"
     return wrong(_REACHED, away.detail, fix)
 

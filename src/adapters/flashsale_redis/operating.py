@@ -70,6 +70,11 @@ def _away(said: str) -> Finding:
         return wrong("redis login", said, fix)
     if "NOPERM" in said:
         return wrong("redis rights", said, "ACL SETUSER <user> +info +config|get +fcall ~fs:*")
+    if "certificate" in said.lower() or "SSL" in said:
+        fix = (
+            "use rediss:// on the TLS port, the certificate's host, and ?ssl_ca_certs=/path/ca.pem"
+        )
+        return wrong("redis TLS", said, fix)
     return wrong(_REACHED, said, f"start Redis, or correct FLASHSALE_GATE_URL; try: {CLI} PING")
 
 

@@ -17,6 +17,11 @@ from flashsale_sql.transactions import Transactions
 UPGRADE = "flashsale db upgrade"
 WRONG_PASSWORD = ("28P01", "28000")
 NO_DATABASE = "3D000"
+NO_RIGHT = "42501"
+TLS_ADVICE = (
+    "name the server's authority and host in FLASHSALE_DATABASE_URL "
+    "(?sslmode=verify-full&sslrootcert=/path/ca.pem)"
+)
 _REACHED, _TABLES = "database reachable", "database tables"
 
 
@@ -113,6 +118,10 @@ def _away(away: Unavailable, database: str) -> Finding:
         return wrong("database login", away.detail, fix)
     if state == NO_DATABASE:
         return wrong(_REACHED, away.detail, f"createdb {database}, then {UPGRADE}")
+    if state == NO_RIGHT:
+        return wrong("database rights", away.detail, "grant what docs/security.md lists, as owner")
+    if "certificate" in away.detail or "SSL" in away.detail:
+        return wrong("database TLS", away.detail, TLS_ADVICE)
     fix = "start PostgreSQL, or correct FLASHSALE_DATABASE_URL; try: pg_isready -h HOST -p PORT"
     return wrong(_REACHED, away.detail, fix)
 

@@ -3,7 +3,7 @@
 from asyncio import TimerHandle
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from flashsale.http import problems
 from flashsale.http.problems import Kind, problem
@@ -142,7 +142,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _is_answer_due(self) -> bool:
         """Say whether a whole request waits for its answer."""
-        newest = self.cycle
+        newest: RequestResponseCycle | None = self.cycle  # None before the first, whatever it says
         if newest is None or newest.response_complete:
             return False
         return bool(self.pipeline) or newest.response_started or not newest.more_body
