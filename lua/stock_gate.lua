@@ -494,6 +494,21 @@ local function adopt(keys, args)
   return 1
 end
 
+-- rights: returns the names of those commands of this file that the caller may not use: a function runs
+-- with its caller's rights. Touches nothing.
+local function rights(keys)
+  local key, lacking = keys[1], {}
+  local commands = {
+    {'TIME'}, {'HGET', key, 'f'}, {'HMGET', key, 'f'}, {'HSET', key, 'f', 'v'}, {'HDEL', key, 'f'}, {'HLEN', key},
+    {'HSCAN', key, '0'}, {'ZADD', key, '0', 'm'}, {'ZREM', key, 'm'}, {'ZRANGE', key, '0', '0'},
+    {'ZRANGEBYSCORE', key, '0', '0'}, {'ZCARD', key}, {'UNLINK', key}, {'PTTL', key}, {'PEXPIRE', key, '1'},
+  }
+  for _, command in ipairs(commands) do
+    if not redis.acl_check_cmd(unpack(command)) then lacking[#lacking + 1] = command[1] end
+  end
+  return lacking
+end
+
 local function register(name, callback, flags)
   redis.register_function{function_name = name .. '_VERSION', callback = callback, flags = flags}
 end
@@ -514,3 +529,4 @@ register('disarm', disarm, {'allow-oom'})
 register('survivors', survivors, {'no-writes'})
 register('armed_epoch', armed_epoch, {'no-writes'})
 register('adopt', adopt, {'allow-oom'})
+register('rights', rights, {'no-writes'})

@@ -14,7 +14,6 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import aio_pika
@@ -66,7 +65,13 @@ class Guarded:
     database: str
     gate_url: str
     of: Mapping[str, Mapping[str, str]]
+    stranger: Mapping[str, str]
     put: Put
+
+    @property
+    def is_kafka(self) -> bool:
+        """Say which of the buses it is on."""
+        return "FLASHSALE_KAFKA_USERNAME" in self.stranger
 
     @property
     def door(self) -> str:
@@ -127,7 +132,7 @@ def guarded(
             for program in programs:
                 program.wait_until_ready()
             put = _put_to_kafka(bus) if isinstance(bus, Kafka) else _put_to_rabbitmq(bus)
-            yield Guarded(ours, database, gate.url, of, put)
+            yield Guarded(ours, database, gate.url, of, users["stranger"], put)
 
 
 def _users(bus: Kafka | RabbitMQ) -> dict[str, Mapping[str, str]]:
@@ -135,12 +140,15 @@ def _users(bus: Kafka | RabbitMQ) -> dict[str, Mapping[str, str]]:
     kinds = {"api": "API", "worker": "WORKER", "operator": "OPERATOR"}
     if isinstance(bus, Kafka):
         grant_kafka(bus)
-        return {kind: kafka_login(bus, f"flashsale-{kind}") for kind in kinds}
+        logins = {kind: kafka_login(bus, f"flashsale-{kind}") for kind in kinds}
+        return {**logins, "stranger": kafka_login(bus, "another-service")}
     grant_rabbitmq(bus)
-    return {
+    stranger = as_user(bus.url, "another-service", PASSWORDS["ANOTHER"])
+    urls = {
         kind: {"FLASHSALE_BUS_URL": as_user(bus.url, f"flashsale-{kind}", PASSWORDS[name])}
         for kind, name in kinds.items()
     }
+    return {**urls, "stranger": {"FLASHSALE_BUS_URL": stranger}}
 
 
 def _put_to_kafka(bus: Kafka) -> Put:
@@ -293,8 +301,44 @@ def doctor(guarded: Guarded, **settings: str) -> list[dict[str, Any]]:
     return findings
 
 
-def test_the_doctor_finds_nothing_wrong_with_the_workers_rights(guarded: Guarded) -> None:
-    """All that it asks is within them."""
-    found = doctor(guarded, **guarded.of["worker"])
-    assert not [one for one in found if "rights" in one["name"]], found
-    assert Path(guarded.engine.folder).is_dir()
+@pytest.mark.parametrize("kind", ["api", "worker"])
+def test_the_doctor_finds_nothing_wrong_with_the_rights_that_the_page_gives(
+    guarded: Guarded, kind: str
+) -> None:
+    """All that a process needs is within them."""
+    found = {one["name"]: one for one in doctor(guarded, **guarded.of[kind])}
+    assert {"redis rights", "database rights"} <= found.keys(), found
+    assert [one for one in found.values() if one["verdict"] == "wrong"] == []
+
+
+def test_the_doctor_names_each_right_that_is_missing(guarded: Guarded) -> None:
+    """At the server where it is, with the command that gives it."""
+    poor = "flashsale-poor"
+    url = as_user(guarded.gate_url, poor, PASSWORDS["API"])
+    with redis.Redis.from_url(guarded.gate_url) as client:
+        client.execute_command(
+            *("ACL", "SETUSER", poor, "reset", "on", f">{PASSWORDS['API']}", "~fs:*"),
+            *("+fcall", "+time", "+hget", "+hmget", "+hset", "+info", "+config|get"),
+        )
+    database = guarded.database.replace("+asyncpg", "")
+    for change in ("REVOKE INSERT, UPDATE ON outbox FROM flashsale_api",):
+        subprocess.run(["psql", "-X", "-q", "-c", change, database], check=True)
+    try:
+        settings = {**guarded.of["api"], "FLASHSALE_GATE_URL": url}
+        found = {one["name"]: one for one in doctor(guarded, **settings)}
+    finally:
+        grant_tables(guarded.database)
+    assert "+zadd" in found["redis rights"]["fix"]
+    assert "+hset" not in found["redis rights"]["fix"]
+    assert "GRANT INSERT ON outbox TO <user>" in found["database rights"]["fix"]
+    for one in ("redis rights", "database rights"):
+        assert found[one]["verdict"] == "wrong"
+
+
+def test_the_doctor_names_the_right_that_a_stranger_at_the_bus_lacks(guarded: Guarded) -> None:
+    """Another service's login is no process's."""
+    settings = {**guarded.of["api"], **guarded.stranger}
+    found = {one["name"]: one for one in doctor(guarded, **settings)}
+    rights = found["kafka rights" if guarded.is_kafka else "rabbitmq rights"]
+    assert rights["verdict"] == "wrong"
+    assert rights["fix"]

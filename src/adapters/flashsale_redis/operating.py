@@ -47,21 +47,41 @@ class RedisOperator:
         finally:
             await wire.aclose()
         if isinstance(info, ResponseError):
-            return [_away(str(info))]
+            if "NOPERM" not in str(info):
+                return [_away(str(info))]
+            # The API's user may not look; what it needs for its work is looked at all the same.
+            return [_unseen(str(info)), _functions(function), *_rights(function)]
         facts = _facts(info)
         return [
             Finding(name=_REACHED, said=_version(facts)),
             _new_enough(facts),
             _eviction(facts),
             _functions(function),
+            *_rights(function),
             _persistence(facts),
             _replication(facts, fences),
         ]
 
     def _harmless_call(self) -> Command:
-        """Look up a purchase in a sale that cannot be."""
-        function = gate_library().function("find")
-        return ("FCALL", function, 4, *[f"{self._namespace}:{{-}}:sale"] * 4, 0, "-")
+        """Ask, about a sale that cannot be, what this user may not do."""
+        function = gate_library().function("rights")
+        return ("FCALL", function, 1, f"{self._namespace}:{{-}}:sale")
+
+
+def _unseen(said: str) -> Finding:
+    problem = f"eviction, persistence and replicas were not looked at: {said}"
+    fix = "run this as the worker's user too, which may: ACL SETUSER <user> +info +config|get"
+    return warning("redis rights to look", problem, fix)
+
+
+def _rights(reply: object) -> list[Finding]:
+    if isinstance(reply, ResponseError) or not isinstance(reply, list):
+        return []
+    lacking = " ".join(f"+{bytes(command).decode().lower()}" for command in reply)
+    if not lacking:
+        return [Finding(name="redis rights")]
+    problem = f"the gate's functions run with this user's rights, which lack {lacking}"
+    return [wrong("redis rights", problem, f"ACL SETUSER <user> {lacking}")]
 
 
 def _away(said: str) -> Finding:
@@ -116,8 +136,7 @@ def _functions(reply: object) -> Finding:
     if "Function not found" in str(reply):
         return wrong(name, "the gate's function library is not loaded", fix)
     if "NOPERM" in str(reply):
-        return wrong(name, str(reply), "ACL SETUSER <user> +fcall ~fs:*")
-    # An error of the function's own: it is there, and no sale is called "-".
+        return wrong(name, str(reply), "ACL SETUSER <user> +fcall ~<namespace>:*")
     return Finding(name=name)
 
 

@@ -8,9 +8,10 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from flashsale_core.errors import Unavailable
-from flashsale_core.operating import Finding, OperateDatabase, warning, wrong
+from flashsale_core.operating import Finding, OperateDatabase, Verdict, warning, wrong
 from flashsale_sql.dialects import SQLITE
 from flashsale_sql.engines import dialect_of, opened_engines
+from flashsale_sql.granted import HELD, rights_of
 from flashsale_sql.migrate import HEAD, current_revision, revision_of, upgrade, upgrade_sql
 from flashsale_sql.transactions import Transactions
 
@@ -80,7 +81,12 @@ class SqlOperator:
         )
         version, is_standby, fsync, commit = row.one()
         reached = Finding(name=_REACHED, said=f"PostgreSQL {version}")
-        return [reached, tables, _writable(is_standby=is_standby), _durable(fsync, commit)]
+        rights = []
+        if tables.verdict is Verdict.OK:
+            held = await connection.execute(HELD)
+            rights = [rights_of(held.mappings().one())]
+        writable = _writable(is_standby=is_standby)
+        return [reached, tables, *rights, writable, _durable(fsync, commit)]
 
     def _file(self) -> Path | None:
         database = make_url(self._url).database
