@@ -15,6 +15,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import attrs
@@ -112,7 +113,7 @@ class Leaky:
 @pytest.fixture(params=["kafka", "rabbitmq"])
 def leaky(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Leaky]:
     """Have everything, each with a login of its own."""
-    starting = (
+    starting: Any = (
         running_kafka(sasl=True, users=USERS)
         if request.param == "kafka"
         else running_rabbitmq(ours=True)
@@ -248,8 +249,8 @@ def _with_wrong_logins(leaky: Leaky) -> None:
         user = head.rpartition(":")[0]
         leaky.run("doctor --json", **{variable: f"{user}:{wrong}@{host}"})
         # Not a URL that can be read at all.
-        leaky.run("settings", **{variable: f"{user}:{wrong}@{host}x:port"})
-        leaky.run("serve", **{variable: f"{user}:{wrong}@{host}x:port"})
+        leaky.run("settings", **{variable: f"{user}:{wrong}@127.0.0.1:port"})
+        leaky.run("serve", **{variable: f"{user}:{wrong}@127.0.0.1:port"})
     nowhere = f"http://127.0.0.1:{launch.free_port()}"
     leaky.run("doctor", FLASHSALE_SCHEMA_REGISTRY_URL=nowhere)
     leaky.run("doctor", FLASHSALE_SCHEMA_REGISTRY_AUTH="Xq9:wrong")
