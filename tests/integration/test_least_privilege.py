@@ -325,7 +325,16 @@ def test_the_doctor_names_each_right_that_is_missing(guarded: Guarded) -> None:
     with redis.Redis.from_url(guarded.gate_url) as client:
         client.execute_command(
             *("ACL", "SETUSER", poor, "reset", "on", f">{PASSWORDS['API']}", "~fs:*"),
-            *("+fcall", "+time", "+hget", "+hmget", "+hset", "+info", "+config|get"),
+            *(
+                "+fcall",
+                "+time",
+                "+hget",
+                "+hmget",
+                "+hset",
+                "+info",
+                "+config|get",
+                "+client|setname",
+            ),
         )
     database = guarded.database.replace("+asyncpg", "")
     for change in ("REVOKE INSERT, UPDATE ON outbox FROM flashsale_api",):

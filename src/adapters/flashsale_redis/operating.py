@@ -89,6 +89,8 @@ def _away(said: str) -> Finding:
     if any(sign in said for sign in REFUSED_LOGINS):
         fix = "put the right user and password into FLASHSALE_GATE_URL (redis://USER:PASSWORD@…)"
         return wrong("redis login", said, fix)
+    if "no permissions" in said:
+        return wrong("redis rights", said, "ACL SETUSER <user> as docs/security.md lists it")
     if "certificate" in said.lower() or "SSL" in said:
         fix = (
             "use rediss:// on the TLS port, the certificate's host, and ?ssl_ca_certs=/path/ca.pem"
