@@ -9,6 +9,9 @@
 --   2  {sale}:users      hash   user -> units held or bought (users with 0 are absent)
 --   3  {sale}:purchases  hash   purchase id -> record (MessagePack array, below)
 --   4  {sale}:journal    zset   purchase id -> due time, ms; every purchase that is not final
+--   5  {sale}:window     hash   u:user and a:address -> new purchases judged since it was made; expires.
+--                               Given to `drop`, and to `reserve` where somebody's rate is limited. No part
+--                               of the books: loading, comparing and arming neither read nor drop it.
 --
 -- A record: version 1, state, quantity, user, then
 --   R O Q: epoch, requestedAt, acceptedAt, source, eventId, paymentToken, traceparent
@@ -152,6 +155,63 @@ local function lift(books, id, queued_due)
   end
 end
 
+-- Counts who asks, in the window that runs; nil where nothing is limited.
+local function open_window(keys, args, claims)
+  if not keys[5] or #claims == 0 then return nil end
+  local window = {
+    key = keys[5], per_user = tonumber(args[7]), per_address = tonumber(args[8]), lasts = tonumber(args[9]),
+    left = redis.call('PTTL', keys[5]), counts = {}, dirty = {},
+  }
+  window.room = tonumber(args[10]) - redis.call('HLEN', keys[5])
+  local fields = {}
+  for _, claim in ipairs(claims) do
+    if window.per_user > 0 then fields[#fields + 1] = 'u:' .. claim[2] end
+    if window.per_address > 0 and claim[10] ~= '' then fields[#fields + 1] = 'a:' .. claim[10] end
+  end
+  if #fields == 0 then return nil end
+  local counts = redis.call('HMGET', keys[5], unpack(fields))
+  for i, field in ipairs(fields) do window.counts[field] = tonumber(counts[i] or nil) end
+  return window
+end
+
+local function is_over(window, field, most)
+  return most > 0 and (window.counts[field] or 0) >= most
+end
+
+local function count(window, field, most)
+  if most == 0 then return end
+  if not window.counts[field] then
+    -- A full window lets in who is new, uncounted.
+    if window.room <= 0 then return end
+    window.room = window.room - 1
+  end
+  window.counts[field] = (window.counts[field] or 0) + 1
+  window.dirty[field] = true
+end
+
+-- Counts one NEW claim, or says that it is one too many; what was refused so does not count.
+local function limited(window, claim)
+  local user, address = 'u:' .. claim[2], 'a:' .. claim[10]
+  local per_address = claim[10] ~= '' and window.per_address or 0
+  if is_over(window, user, window.per_user) or is_over(window, address, per_address) then
+    return {'M', window.left > 0 and window.left or window.lasts}
+  end
+  count(window, user, window.per_user)
+  count(window, address, per_address)
+  return nil
+end
+
+local function close_window(window)
+  local counts = {}
+  for field in pairs(window.dirty) do
+    counts[#counts + 1] = field
+    counts[#counts + 1] = string.format('%.0f', window.counts[field])
+  end
+  if #counts == 0 then return end
+  call_in_pieces('HSET', window.key, counts)
+  if window.left < 0 then redis.call('PEXPIRE', window.key, window.lasts) end
+end
+
 -- Judges one NEW claim; nil admits it. The order is the contract's: state, time, rules, stock, limit.
 local function refusal_of(books, claim)
   local sale, user, quantity, refused = books.sale, claim[2], claim[3], claim[9]
@@ -176,6 +236,8 @@ local function judge(books, claim, door, reserved_due, queued_due)
   end
   local sale = books.sale
   if sale.state == 'PAUSED' or sale.state == 'HALTED' then return {'U', sale.state} end
+  local too_many = books.window and limited(books.window, claim)
+  if too_many then return too_many end
   local refusal, reason = refusal_of(books, claim)
   if refusal then
     -- At HTTP a refusal leaves no trace: a crowd must not own our memory. A worker's burns the id,
@@ -188,11 +250,15 @@ local function judge(books, claim, door, reserved_due, queued_due)
   return {'T', books.now}
 end
 
--- reserve: epoch, door (R O Q), due of R in ms, due of O and Q in ms, claims, marks
---   claims: array of {id, user, quantity, requestedAt, source, eventId, paymentToken, traceparent, refused code}
+-- reserve: epoch, door (R O Q), due of R in ms, due of O and Q in ms, claims, marks, and with the fifth key:
+--   new purchases that one user, and that one address, may ask for in a window (0: any number), how long a
+--   window lasts in ms, and how many fields it may have
+--   claims: array of {id, user, quantity, requestedAt, source, eventId, paymentToken, traceparent, refused code},
+--           and with the fifth key the address, "" for none
 --   marks:  array of ids whose message the broker confirmed
 -- Returns an array, one answer a claim: {T, acceptedAt} taken · {P, record} replayed · {K} key reused ·
 --   {S, available} sold out · {L, limit, held} · {N, opens} · {C} closed · {F} refused by a rule · {U, state}
+--   {M, ms until the window ends} asked too often
 local function reserve(keys, args)
   local epoch, door = tonumber(args[1]), args[2]
   local sale = armed_sale(keys, epoch)
@@ -208,12 +274,16 @@ local function reserve(keys, args)
   local books = open_books(keys, sale, ids)
   books.epoch = epoch
   read_users(books, users)
+  books.window = open_window(keys, args, claims)
   for _, id in ipairs(marks) do lift(books, id, queued_due) end
   local answers = {}
   for i, claim in ipairs(claims) do
     answers[i] = judge(books, claim, door, reserved_due, queued_due)
   end
-  return close_books(books) or cmsgpack.pack(answers)
+  local failed = close_books(books)
+  if failed then return failed end
+  if books.window then close_window(books.window) end
+  return cmsgpack.pack(answers)
 end
 
 -- mark: epoch, due of Q in ms, ids. Lifts R and O to Q; others are ignored. Returns 1.
@@ -378,7 +448,7 @@ end
 local function drop(keys)
   armed[keys[1]] = nil
   loading[keys[1]] = nil
-  redis.call('UNLINK', keys[1], keys[2], keys[3], keys[4])
+  redis.call('UNLINK', unpack(keys))
   return 1
 end
 
@@ -424,6 +494,21 @@ local function adopt(keys, args)
   return 1
 end
 
+-- rights: returns the names of those commands of this file that the caller may not use: a function runs
+-- with its caller's rights. Touches nothing.
+local function rights(keys)
+  local key, lacking = keys[1], {}
+  local commands = {
+    {'TIME'}, {'HGET', key, 'f'}, {'HMGET', key, 'f'}, {'HSET', key, 'f', 'v'}, {'HDEL', key, 'f'}, {'HLEN', key},
+    {'HSCAN', key, '0'}, {'ZADD', key, '0', 'm'}, {'ZREM', key, 'm'}, {'ZRANGE', key, '0', '0'},
+    {'ZRANGEBYSCORE', key, '0', '0'}, {'ZCARD', key}, {'UNLINK', key}, {'PTTL', key}, {'PEXPIRE', key, '1'},
+  }
+  for _, command in ipairs(commands) do
+    if not redis.acl_check_cmd(unpack(command)) then lacking[#lacking + 1] = command[1] end
+  end
+  return lacking
+end
+
 local function register(name, callback, flags)
   redis.register_function{function_name = name .. '_VERSION', callback = callback, flags = flags}
 end
@@ -444,3 +529,4 @@ register('disarm', disarm, {'allow-oom'})
 register('survivors', survivors, {'no-writes'})
 register('armed_epoch', armed_epoch, {'no-writes'})
 register('adopt', adopt, {'allow-oom'})
+register('rights', rights, {'no-writes'})

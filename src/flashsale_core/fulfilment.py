@@ -50,6 +50,7 @@ from flashsale_core.outcomes import (
     KeyReused,
     LimitReached,
     NotOpen,
+    RateLimited,
     Refused,
     Replayed,
     Reserved,
@@ -288,6 +289,8 @@ class Fulfilment:
                 work.left[one.at].append(self._reused(messages[one.at], one))
             case Unavailable():
                 work.left[one.at].append(waiting(self._codec, messages[one.at], one, answer))
+            case RateLimited():
+                raise Corrupt("gate-answer", "rate limits are for the HTTP door alone")
             case _:
                 assert_never(answer)
 

@@ -28,6 +28,7 @@ from flashsale_core.ports import (
     SaleCatalogue,
     StockGate,
 )
+from flashsale_core.rates import RateLimits
 
 
 @attrs.frozen(kw_only=True)
@@ -43,6 +44,8 @@ class GateOptions:
     """After this one in O or Q falls due, doubling."""
     may_install: bool
     """Whether this process may load the gate's functions into its server; the API may not."""
+    rates: RateLimits | None = None
+    """How often buyers may ask over HTTP; None counts nothing."""
 
 
 class CheckedGate(StockGate, Protocol):

@@ -64,6 +64,13 @@ class KeyReused:
 
 
 @attrs.frozen(kw_only=True)
+class RateLimited:
+    """This user or address has asked too often just now; at the HTTP door alone, never stored."""
+
+    retry_after_ms: int
+
+
+@attrs.frozen(kw_only=True)
 class Refused:
     """A rule of the user's own says no; `code` is theirs, in capitals (`REGION_BLOCKED`)."""
 
@@ -73,7 +80,7 @@ class Refused:
 
 Refusal = SoldOut | LimitReached | NotOpen | Closed | Refused
 """What a gate may answer instead of taking units."""
-GateAnswer = Reserved | Replayed | KeyReused | Refusal
+GateAnswer = Reserved | Replayed | KeyReused | RateLimited | Refusal
 
 
 @attrs.frozen(kw_only=True)
@@ -101,7 +108,7 @@ class OutcomeUnknown:
     purchase_id: PurchaseId
 
 
-BuyAnswer = Accepted | Ended | OutcomeUnknown | UnknownItem | KeyReused | Refusal
+BuyAnswer = Accepted | Ended | OutcomeUnknown | UnknownItem | KeyReused | RateLimited | Refusal
 
 
 def reason_of(refusal: Refusal | UnknownItem) -> str:

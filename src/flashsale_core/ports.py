@@ -72,10 +72,14 @@ class Clock(Protocol):
 
 @attrs.frozen(kw_only=True)
 class Claim:
-    """One purchase put before the gate; `refused` is the verdict of the rules on a NEW one."""
+    """One purchase put before the gate; `refused` is the verdict of the rules on a NEW one.
+
+    `address` is where it came from, for counting alone: no record keeps it.
+    """
 
     request: PurchaseRequest
     refused: Refused | None = None
+    address: str | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -158,8 +162,9 @@ class StockGate(Protocol):
     async def reserve(self, batches: Sequence[ClaimBatch]) -> list[GateReply | Unavailable]:
         """Judge every claim in order, a batch atomically; answer a batch each, in their order.
 
-        Checks, in this order: armed → duplicate → sale state and time (the gate's own clock) →
-        the rules' verdict → stock → per-user limit. All or nothing per claim. A taken unit stands
+        Checks, in this order: armed → duplicate → paused or halted → rate limits (door HTTP, where
+        the gate was given any) → sale state and time (the gate's own clock) → the rules' verdict →
+        stock → per-user limit. All or nothing per claim. A taken unit stands
         RESERVED (door HTTP), OUTSIDE or QUEUED (door ACCEPTED, which also lifts R and O to Q).
         A refusal at the doors OUTSIDE and ACCEPTED burns the id (state ENDED with its reason, so
         a retry is Replayed); one at HTTP leaves no trace. Same id and other user or quantity:

@@ -19,6 +19,7 @@ from flashsale_core.outcomes import (
     LimitReached,
     NotOpen,
     OutcomeUnknown,
+    RateLimited,
     Refused,
     Replayed,
     Reserved,
@@ -53,9 +54,12 @@ class PurchaseDesk:
         self._clock = clock
         self._rules = tuple(rules)
 
-    async def buy(self, request: PurchaseRequest) -> BuyAnswer:
+    async def buy(  # noqa: PLR0911 - one return an answer
+        self, request: PurchaseRequest, address: str | None = None
+    ) -> BuyAnswer:
         """Answer one request; safe to repeat with the same purchase id, whatever came before.
 
+        `address` is the buyer's, where the gate counts addresses.
         Raises Unavailable when nothing was taken, and answers OutcomeUnknown when that is unsure.
         """
         sale = self._board.seen(request.item_id) or await self._board.of_item(request.item_id)
@@ -63,7 +67,7 @@ class PurchaseDesk:
             return UnknownItem(item_id=request.item_id)
         started_ms = self._clock.monotonic_ms()
         try:
-            answer = await self._ask_gate(sale, request)
+            answer = await self._ask_gate(sale, request, address)
         except Unavailable as away:
             if away.may_have_happened:
                 return OutcomeUnknown(purchase_id=request.purchase_id)
@@ -77,13 +81,17 @@ class PurchaseDesk:
                 return await self._promise(sale, record, started_ms)
             case Replayed(record=record):
                 return await self._resume(sale, record, started_ms)
-            case SoldOut() | LimitReached() | NotOpen() | Closed() | Refused() | KeyReused():
+            case SoldOut() | LimitReached() | NotOpen() | Closed() | Refused():
+                return answer
+            case KeyReused() | RateLimited():
                 return answer
         assert_never(answer)
 
-    async def _ask_gate(self, sale: Sale, request: PurchaseRequest) -> GateAnswer:
+    async def _ask_gate(
+        self, sale: Sale, request: PurchaseRequest, address: str | None
+    ) -> GateAnswer:
         refused = verdict(self._rules, request, sale.terms) if self._rules else None
-        claims = (Claim(request=request, refused=refused),)
+        claims = (Claim(request=request, refused=refused, address=address),)
         batch = ClaimBatch(sale_id=sale.sale_id, epoch=sale.epoch, door=Door.HTTP, claims=claims)
         [reply] = await self._gate.reserve((batch,))
         answer = reply if isinstance(reply, Unavailable) else reply[0]

@@ -11,6 +11,8 @@ import pytest
 from tests.docs.pages import ROOT, blocks, pages, python_of
 
 KNOWN = {"python", "sh", "sh newcomer", "sh servers", "toml", "json", "text", ""}
+# Run by tests/integration/test_least_privilege.py.
+KNOWN |= {"sh redis", "sh kafka", "sh rabbitmq", "sql roles", "sql grants"}
 PYTHON_PAGES = [page for page in pages() if any(b.info == "python" for b in blocks(page))]
 SOURCES = ("", "src", "src/adapters", "src/entrypoints")
 

@@ -29,7 +29,8 @@ from tests.servers.registry import running_registry
 EVERYTHING_KAFKA = {
     *("settings", "redis reachable", "redis version", "redis eviction", "redis functions"),
     *("redis persistence", "redis replication", "kafka reachable", "kafka topics"),
-    *("database reachable", "database tables", "database writable", "database durability"),
+    *("database reachable", "database tables", "database rights"),
+    *("database writable", "database durability", "redis rights"),
     *("registry reachable", "registry schemas"),
 }
 

@@ -13,8 +13,10 @@ from hypothesis.stateful import run_state_machine_as_test
 from flashsale_core.errors import Unavailable, Why
 from flashsale_core.model import SaleId, SaleState, SaleTerms
 from flashsale_core.ports import StockGate
+from flashsale_core.rates import RateLimits
 from flashsale_core.testing.gate_lives import GateLivesContract
 from flashsale_core.testing.gate_machine import gate_machine
+from flashsale_core.testing.gate_rates import GateRatesContract, MakeRatedGate, came_from, per_user
 from flashsale_core.testing.stock_gate import (
     MakeGate,
     OpenSale,
@@ -69,6 +71,57 @@ class TestRedisStockGate(StockGateContract):
 
 class TestRedisGateLives(GateLivesContract):
     """The contract, on Redis."""
+
+
+class TestRedisGateRates(GateRatesContract):
+    """The contract, on Redis."""
+
+    @pytest.fixture
+    def make_gate(self, wire: Wire) -> MakeRatedGate:
+        """Make a gate with limits, on a namespace of its own."""
+
+        async def make(limits: RateLimits) -> StockGate:
+            return RedisStockGate(wire, namespace=f"t{uuid.uuid4().hex[:12]}", rates=limits)
+
+        return make
+
+    async def test_the_counts_are_one_key_that_expires_and_the_only_place_of_an_address(
+        self, wire: Wire, make_gate: MakeRatedGate
+    ) -> None:
+        """No record, no journal entry and no other key names it; a drop leaves nothing at all."""
+        gate = await make_gate(RateLimits(per_user=5, per_address=5))
+        sale = await open_sale(gate)
+        await sale.reserve(came_from("192.0.2.77", "p1", "ann"))
+        [keys] = await wire.run([("KEYS", f"*{{{sale.sale_id}}}*")])
+        window = next(key for key in keys if key.endswith(b":window"))
+        [left] = await wire.run([("PTTL", window)])
+        assert 0 < left <= 10_000
+        assert (await wire.run([("HGETALL", window)]))[0] == {b"u:ann": b"1", b"a:192.0.2.77": b"1"}
+        for key in set(keys) - {window}:
+            [dumped] = await wire.run([("DUMP", key)])
+            assert b"192.0.2.77" not in dumped, key
+        await gate.drop(sale.sale_id)
+        assert await wire.run([("KEYS", f"*{{{sale.sale_id}}}*")]) == [[]]
+
+    async def test_a_window_lasts_from_its_first_purchase_and_not_from_its_last(
+        self, wire: Wire, make_gate: MakeRatedGate
+    ) -> None:
+        """Else who goes on asking would never be let in again."""
+        sale = await open_sale(await make_gate(per_user(50)))
+        await sale.reserve(claim("p1"))
+        [keys] = await wire.run([("KEYS", f"*{{{sale.sale_id}}}:window")])
+        await wire.run([("PEXPIRE", keys[0], "5000")])
+        await sale.reserve(claim("p2"))
+        [left] = await wire.run([("PTTL", keys[0])])
+        assert left <= 5_000
+
+    async def test_without_limits_there_is_no_such_key(
+        self, wire: Wire, make_gate: MakeRatedGate
+    ) -> None:
+        """Nothing is read or written for what is off."""
+        sale = await open_sale(await make_gate(RateLimits()))
+        await sale.reserve(came_from("192.0.2.77", "p1", "ann"))
+        assert await wire.run([("KEYS", f"*{{{sale.sale_id}}}:window")]) == [[]]
 
 
 def another_version() -> GateLibrary:
@@ -312,3 +365,21 @@ async def test_a_demoted_primary_that_learned_of_the_next_life_sells_nothing(
     [reply] = await gate.reserve([sale.batch(claim("p1"))])
     assert isinstance(reply, Unavailable)
     assert reply.why is Why.NOT_ARMED
+
+
+def test_memory_and_redis_limit_alike(redis_server: Redis) -> None:
+    """The same, where nobody may ask for more than three new purchases."""
+    limits = RateLimits(per_user=3, window_ms=3_600_000)
+    with asyncio.Runner() as runner:
+        wire = Wire(redis_server.url, deadline_s=5.0)
+        redis_gate = RedisStockGate(wire, namespace=f"t{uuid.uuid4().hex[:12]}", rates=limits)
+        runner.run(redis_gate.install())
+        machine = gate_machine(
+            lambda: [MemoryStockGate(SystemClock(), rates=limits), redis_gate],
+            runner.run,
+            per_user=3,
+        )
+        run_state_machine_as_test(
+            machine, settings=settings(max_examples=40, stateful_step_count=40, deadline=None)
+        )
+        runner.run(wire.aclose())

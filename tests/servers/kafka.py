@@ -11,6 +11,7 @@ import secrets
 import struct
 import subprocess
 import uuid
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -93,17 +94,24 @@ class Kafka(launch.Server):
 
 
 def running_kafka(
-    *, ours: bool = False, sasl: bool = False, heap_mb: int = HEAP_MB
+    *,
+    ours: bool = False,
+    sasl: bool = False,
+    heap_mb: int = HEAP_MB,
+    users: Mapping[str, str] | None = None,
 ) -> AbstractContextManager[Kafka]:
-    """Yield a running Kafka; `ours` (and `sasl`) start one that the test may stop and kill."""
+    """Yield a running Kafka; `ours` (and `sasl`) start one that the test may stop and kill.
+
+    `users` (name to password, by PLAIN) may do nothing before an ACL allows it.
+    """
     if sasl:
         return launch.running(
             "kafka",
             ours=True,
             attach=attach,
             # The image would need the authority's files inside; the local one takes them as are.
-            container=functools.partial(_local, heap_mb, sasl=True),
-            local=functools.partial(_local, heap_mb, sasl=True),
+            container=functools.partial(_local, heap_mb, sasl=True, users=users),
+            local=functools.partial(_local, heap_mb, sasl=True, users=users),
         )
     return launch.running(
         "kafka",
@@ -137,7 +145,7 @@ def _container() -> Kafka:
     )
 
 
-def _local(heap_mb: int, *, sasl: bool) -> Kafka:
+def _local(heap_mb: int, *, sasl: bool, users: Mapping[str, str] | None = None) -> Kafka:
     java, libraries = maven.java("kafka"), maven.kafka_libraries()
     port, controller = launch.free_port(), launch.free_port()
     folder = launch.private_folder("kafka")
@@ -155,7 +163,7 @@ def _local(heap_mb: int, *, sasl: bool) -> Kafka:
         url = f"kafka://{HOST}:{listeners['SASL_SSL']}"
         authority = Authority(folder)
         ca = authority.certificate
-        settings |= _sasl_settings(plain, authority.server_pem())
+        settings |= _sasl_settings(plain, authority.server_pem(), users or {})
     settings["listeners"] = ",".join(f"{name}://{HOST}:{at}" for name, at in listeners.items())
     settings["advertised.listeners"] = settings["listeners"]
     properties = folder / "server.properties"
@@ -186,10 +194,18 @@ def _local(heap_mb: int, *, sasl: bool) -> Kafka:
     )
 
 
-def _sasl_settings(plain: Account, server_pem: Path) -> dict[str, str]:
+def _sasl_settings(plain: Account, server_pem: Path, users: Mapping[str, str]) -> dict[str, str]:
     listener = "listener.name.sasl_ssl"
     login = "org.apache.kafka.common.security"
+    known = {plain.username: plain.password, **users}
+    accounts = " ".join(f'user_{name}="{password}"' for name, password in known.items())
+    guarded = {
+        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        # Whoever needs no login is the broker itself, or a test.
+        "super.users": "User:ANONYMOUS",
+    }
     return {
+        **(guarded if users else {}),
         "listener.security.protocol.map": (
             "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_SSL:SASL_SSL"
         ),
@@ -197,7 +213,7 @@ def _sasl_settings(plain: Account, server_pem: Path) -> dict[str, str]:
         f"{listener}.ssl.keystore.location": str(server_pem),
         f"{listener}.sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-512",
         f"{listener}.plain.sasl.jaas.config": (
-            f'{login}.plain.PlainLoginModule required user_{plain.username}="{plain.password}";'
+            f"{login}.plain.PlainLoginModule required {accounts};"
         ),
         f"{listener}.scram-sha-512.sasl.jaas.config": (f"{login}.scram.ScramLoginModule required;"),
     }

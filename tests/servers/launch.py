@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from testcontainers.core.container import DockerContainer
 
 HOST = "127.0.0.1"
+OTHER_HOST = "127.0.0.2"
+"""Loopback too, and named by no certificate."""
 START_S_MAX = 90
 STOP_S_MAX = 20
 LOG_TAIL_CHARACTERS = 2000

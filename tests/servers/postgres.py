@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import pwd
 import shutil
@@ -13,7 +14,10 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import attrs
+
 from tests.servers import launch
+from tests.servers.authority import Authority
 from tests.servers.launch import HOST
 
 IMAGE = "postgres:16"
@@ -22,8 +26,14 @@ DATABASE = "flashsale"
 UNPRIVILEGED = "postgres"
 
 
+@attrs.define(kw_only=True)
 class Postgres(launch.Server):
-    """A PostgreSQL server; `url` is `postgresql+asyncpg://postgres@127.0.0.1:PORT/flashsale`."""
+    """A PostgreSQL server; `url` is `postgresql+asyncpg://postgres@127.0.0.1:PORT/flashsale`.
+
+    With TLS, `ca` is the file of its authority, and 127.0.0.2 an address that no certificate names.
+    """
+
+    ca: Path | None = None
 
     @property
     def dsn(self) -> str:
@@ -42,9 +52,14 @@ class Postgres(launch.Server):
         _sql(self.dsn, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
 
-def running_postgres(*, ours: bool = False) -> AbstractContextManager[Postgres]:
+def running_postgres(*, ours: bool = False, tls: bool = False) -> AbstractContextManager[Postgres]:
     """Yield a running PostgreSQL; `ours` starts one that the test may stop and kill."""
-    return launch.running("postgres", ours=ours, attach=attach, container=_container, local=_local)
+    local = functools.partial(_local, tls=tls)
+    # The image would need the authority's files inside; the local one takes them as are.
+    container = local if tls else _container
+    return launch.running(
+        "postgres", ours=ours or tls, attach=attach, container=container, local=local
+    )
 
 
 def attach(url: str, origin: str) -> Postgres:
@@ -61,7 +76,7 @@ def _container() -> Postgres:
     return Postgres(kind="postgres", url=_url(port), origin=f"container {IMAGE}", runner=runner)
 
 
-def _local() -> Postgres:
+def _local(*, tls: bool = False) -> Postgres:
     binary = launch.program("postgres", _candidates(), "postgresql")
     user = UNPRIVILEGED if os.geteuid() == 0 else None
     port, folder = launch.free_port(), launch.private_folder("postgres")
@@ -70,7 +85,16 @@ def _local() -> Postgres:
         os.chown(folder, account.pw_uid, account.pw_gid)
     data = folder / "data"
     _initialise(Path(binary).with_name("initdb"), data, user)
+    ca = None
     command = [binary, "-D", str(data), "-h", HOST, "-p", str(port), "-k", str(folder)]
+    if tls:
+        authority = Authority(folder)
+        ca, pem = authority.certificate, authority.server_pem()
+        if user:
+            shutil.chown(pem, user)
+        pem.chmod(0o600)
+        command += ["-h", f"{HOST},{launch.OTHER_HOST}", "-c", "ssl=on"]
+        command += ["-c", f"ssl_cert_file={pem}", "-c", f"ssl_key_file={pem}"]
     runner = _PostgresDaemon(
         command,
         ready=lambda: _ready(port),
@@ -79,7 +103,7 @@ def _local() -> Postgres:
         stop_signal=signal.SIGINT,
         user=user,
     )
-    return Postgres(kind="postgres", url=_url(port), origin=binary, runner=runner)
+    return Postgres(kind="postgres", url=_url(port), origin=binary, runner=runner, ca=ca)
 
 
 class _PostgresDaemon(launch.Daemon):

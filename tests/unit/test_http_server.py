@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from flashsale.http import Server, serve, server
+from flashsale.http import Server, bounds, serve
 from tests.unit.http_world import Shop, selling
 
 BODY = b'{"userId":101,"productId":1,"purchaseId":"p"}'
@@ -145,14 +145,14 @@ async def test_a_head_that_never_ends_is_431() -> None:
     shop = Shop()
     async with running(shop.app) as here, connected(here) as client:
         await client.send(POST + b"X: ")
-        await client.send(b"a" * (server.HEAD_BYTES_MAX - len(POST)))
+        await client.send(b"a" * (bounds.HEAD_BYTES_MAX - len(POST)))
         status, body = await client.answer()
         assert (status, b"head-too-large" in body) == (431, True)
 
 
 async def test_who_sends_a_head_slowly_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
     """In the middle of a head with 408, before the first byte without a word."""
-    monkeypatch.setattr(server, "HEAD_WAIT_S", 0.05)
+    monkeypatch.setattr(bounds, "HEAD_WAIT_S", 0.05)
     shop = Shop()
     async with running(shop.app) as here:
         async with connected(here) as client:
@@ -268,12 +268,12 @@ async def test_who_never_reads_the_answer_does_not_outlive_the_stop() -> None:
 
 async def test_more_connections_than_the_limit_are_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
     """Those that are there go on."""
-    monkeypatch.setattr(server, "CONNECTIONS_MAX", 1)
+    monkeypatch.setattr(bounds, "CONNECTIONS_MAX", 1)
     async with running(Shop().app) as here, connected(here) as first:
         await first.send(BUY)
         assert (await first.answer())[0] == 404
         # At once, and not only because it says nothing.
-        async with connected(here) as second, asyncio.timeout(server.HEAD_WAIT_S / 2):
+        async with connected(here) as second, asyncio.timeout(bounds.HEAD_WAIT_S / 2):
             assert await second.rest() == b""
         await first.send(BUY)
         assert (await first.answer())[0] == 404

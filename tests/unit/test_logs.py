@@ -246,3 +246,10 @@ def test_a_person_at_a_terminal_reads_plain_lines(stream: io.StringIO) -> None:
     structlog.get_logger().info("sale opened", sale_id="1.1")
     assert "sale opened" in stream.getvalue()
     assert not stream.getvalue().startswith("{")
+
+
+@pytest.mark.parametrize("name", ["aiormq.connection", "sqlalchemy.engine.Engine", "aiokafka"])
+def test_libraries_never_write_out_what_they_carry(name: str) -> None:
+    """Below INFO they log frames and rows, in which payment tokens stand, at any level of ours."""
+    set_up_logging("debug", form=Form.JSON)
+    assert not logging.getLogger(name).isEnabledFor(logging.DEBUG)

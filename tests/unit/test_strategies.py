@@ -41,6 +41,7 @@ from flashsale_core.outcomes import (
     LimitReached,
     NotOpen,
     OutcomeUnknown,
+    RateLimited,
     Refused,
     Replayed,
     Reserved,
@@ -93,6 +94,7 @@ DRAWN_BY: dict[type, st.SearchStrategy[Any]] = {
     ParkedMessage: parked_messages(),
     **dict.fromkeys((Reserved, Replayed), gate_answers()),
     **dict.fromkeys((SoldOut, LimitReached, NotOpen, Closed, Refused), strategies.refusals()),
+    RateLimited: strategies.rate_limits_reached(),
     charges.Charge: strategies.charges(),
     **dict.fromkeys(
         (charges.Charged, charges.Declined, charges.InProgress, charges.NeverHeard),

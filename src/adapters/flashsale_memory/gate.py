@@ -29,6 +29,7 @@ from flashsale_core.ports import (
     Overdue,
     StockGate,
 )
+from flashsale_core.rates import RateLimits
 from flashsale_core.validation import Admission
 from flashsale_memory.ledger import Ledger, books_of, cut
 from flashsale_memory.lives import QUEUED_DUE_MS, RESERVED_DUE_MS, GateLives
@@ -50,9 +51,12 @@ class MemoryStockGate(GateLives):
         *,
         reserved_due_ms: int = RESERVED_DUE_MS,
         queued_due_ms: int = QUEUED_DUE_MS,
+        rates: RateLimits | None = None,
     ) -> None:
         """Start with no sale armed."""
-        super().__init__(clock, reserved_due_ms=reserved_due_ms, queued_due_ms=queued_due_ms)
+        super().__init__(
+            clock, reserved_due_ms=reserved_due_ms, queued_due_ms=queued_due_ms, rates=rates
+        )
 
     async def reserve(self, batches: Sequence[ClaimBatch]) -> list[GateReply | Unavailable]:
         """See `StockGate.reserve`."""
@@ -77,6 +81,10 @@ class MemoryStockGate(GateLives):
         if ledger.state in (SaleState.PAUSED, SaleState.HALTED):
             return Unavailable(Why.PAUSED if ledger.state is SaleState.PAUSED else Why.HALTED)
         now_ms = self._clock.now_ms()
+        if ledger.window is not None and door is Door.HTTP:
+            limited = ledger.window.refuse(claim, now_ms)
+            if limited is not None:
+                return limited
         refusal = Admission(
             terms=ledger.terms,
             state=ledger.state,

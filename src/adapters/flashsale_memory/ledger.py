@@ -14,6 +14,7 @@ from flashsale_core.model import (
     UserId,
 )
 from flashsale_core.ports import GateBooks
+from flashsale_memory.rates import Window
 
 
 @attrs.define(kw_only=True)
@@ -30,6 +31,8 @@ class Ledger:
     records: dict[PurchaseId, GateRecord] = attrs.field(factory=dict)
     users: dict[UserId, int] = attrs.field(factory=dict)
     journal: dict[PurchaseId, int] = attrs.field(factory=dict)
+    window: Window | None = None
+    """No part of the books: it outlives them when they are loaded again."""
 
     def put(self, record: GateRecord, due_ms: int | None) -> None:
         """Set a record, moving its units and the user's from the old state to the new."""

@@ -15,7 +15,9 @@ from flashsale_core.model import (
     SaleTerms,
 )
 from flashsale_core.ports import Clock, GateBooks
+from flashsale_core.rates import RateLimits
 from flashsale_memory.ledger import Ledger, books_of, cut
+from flashsale_memory.rates import Window
 
 RESERVED_DUE_MS = 10_000
 """A confirm is due within the promise's 0.8 s; ten seconds later the message is surely lost."""
@@ -26,8 +28,16 @@ QUEUED_DUE_MS = 600_000
 class GateLives:
     """Which sales have books, and which of them are armed under which epoch."""
 
-    def __init__(self, clock: Clock, *, reserved_due_ms: int, queued_due_ms: int) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        reserved_due_ms: int,
+        queued_due_ms: int,
+        rates: RateLimits | None = None,
+    ) -> None:
         """Start with no sale armed."""
+        self.rates = rates if rates is not None and rates.are_on else None
         self._clock = clock
         self.reserved_due_ms = reserved_due_ms
         self.queued_due_ms = queued_due_ms
@@ -65,8 +75,12 @@ class GateLives:
         token = str(next(self._tokens))
         self._armed.pop(sale_id, None)
         self._loading[sale_id] = (epoch, token)
+        before = self._ledgers.get(sale_id)
+        window = before.window if before is not None else None
+        if window is None and self.rates is not None:
+            window = Window(self.rates)
         self._ledgers[sale_id] = Ledger(
-            epoch=epoch, terms=terms, state=state, available=terms.units
+            epoch=epoch, terms=terms, state=state, available=terms.units, window=window
         )
         return token
 

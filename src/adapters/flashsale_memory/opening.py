@@ -15,6 +15,7 @@ async def open_gate(url: str, options: GateOptions) -> AsyncIterator[MemoryStock
         options.clock,
         reserved_due_ms=options.reserved_due_ms,
         queued_due_ms=options.queued_due_ms,
+        rates=options.rates,
     )
 
 

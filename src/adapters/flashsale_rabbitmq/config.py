@@ -45,7 +45,8 @@ class RabbitMQConfig:
     """Where the broker is, what its parts are called, and how long to wait for it.
 
     The virtual host is the path of the URL, percent-encoded; none or `/` means the broker's `/`.
-    `ca_file` (PEM) is whom to trust with `amqps://`; without it, whom the system trusts.
+    `ca_file` (PEM), or `?cafile=` in the URL, is whom to trust with `amqps://`; without it, whom
+    the system trusts.
     """
 
     url: str = attrs.field(validator=_bus_url, repr=_masked)

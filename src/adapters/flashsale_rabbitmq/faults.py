@@ -38,6 +38,7 @@ VHOST_ADVICE = (
     "the broker refused the virtual host, which is the path of the bus URL (FLASHSALE_BUS_URL)"
 )
 LOGIN_ADVICE = "the login was refused, check user and password in the bus URL (FLASHSALE_BUS_URL)"
+TLS_ADVICE = "TLS failed, check the scheme, the host and the file of authorities"
 ADVICE: tuple[tuple[type[BaseException], str], ...] = (
     (ProbableAuthenticationError, LOGIN_ADVICE),
     (AuthenticationError, LOGIN_ADVICE),
@@ -45,7 +46,7 @@ ADVICE: tuple[tuple[type[BaseException], str], ...] = (
     (ChannelNotFoundEntity, "the topology is incomplete, `flashsale topics ensure` creates it"),
     (PublishError, "no queue is bound for it, `flashsale topics ensure` binds them"),
     (DeliveryError, "the queue refused to store it"),
-    (ssl.SSLError, "TLS failed, check the scheme, the host and the file of authorities"),
+    (ssl.SSLError, TLS_ADVICE),
     (TimeoutError, "no answer in time"),
     (asyncio.CancelledError, "the connection was lost"),
 )

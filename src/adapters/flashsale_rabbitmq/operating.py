@@ -1,14 +1,21 @@
 """What may be wrong with a RabbitMQ and its queues, and what mends each."""
 
+from contextlib import suppress
+
+from aio_pika import Message
+from aio_pika.exceptions import PublishError
+
 from flashsale_core.errors import Conflict, Unavailable
 from flashsale_core.opening import BusOptions
 from flashsale_core.operating import Backlog, Finding, OperateBus, wrong
 from flashsale_rabbitmq.config import RabbitMQConfig
 from flashsale_rabbitmq.connecting import close_quietly, connect, where
-from flashsale_rabbitmq.faults import LOGIN_ADVICE, VHOST_ADVICE, translated
+from flashsale_rabbitmq.faults import LOGIN_ADVICE, TLS_ADVICE, VHOST_ADVICE, translated
 from flashsale_rabbitmq.opening import config_of
 from flashsale_rabbitmq.topology import ensure_topology, verify_topology
 
+NOWHERE = 999_999_999
+"""The number of an accepted queue that cannot be."""
 ENSURE = "flashsale topics ensure"
 _REACHED = "rabbitmq reachable"
 
@@ -48,8 +55,30 @@ class RabbitMQOperator:
             return [_away(away)]
         except Conflict as conflict:
             return [reached, _topology(conflict)]
+        try:
+            await self._knock_at_accepted()
+        except Unavailable as away:
+            return [reached, _away(away)]
         said = f"{3 + self._config.accepted_partitions} durable quorum queues"
         return [reached, Finding(name="rabbitmq queues", said=said)]
+
+    async def _knock_at_accepted(self) -> None:
+        """Publish what no queue is bound for: it comes back, unless this user may not publish.
+
+        Raises Unavailable, also where the right is missing: no question about rights is answered.
+        """
+        connection = await connect(self._config, "flashsale rights")
+        try:
+            with translated("publishing to the accepted queues"):
+                async with connection.channel(on_return_raises=True) as channel:
+                    exchange = await channel.get_exchange(self._config.exchange, ensure=False)
+                    nowhere = f"{self._config.accepted}.{NOWHERE}"
+                    with suppress(PublishError):
+                        await exchange.publish(
+                            Message(b""), nowhere, timeout=self._config.connect_ms / 1_000
+                        )
+        finally:
+            await close_quietly(connection)
 
 
 def _topology(conflict: Conflict) -> Finding:
@@ -67,8 +96,13 @@ def _away(away: Unavailable) -> Finding:
         fix = "rabbitmqctl add_vhost <path of FLASHSALE_BUS_URL>, and set_permissions on it"
         return wrong("rabbitmq virtual host", away.detail, fix)
     if "lacks a right" in away.detail:
-        fix = "rabbitmqctl set_permissions -p <vhost> <user> '.*' '.*' '.*'"
+        fix = (
+            "rabbitmqctl set_permissions and set_topic_permissions, as docs/security.md lists them"
+        )
         return wrong("rabbitmq rights", away.detail, fix)
+    if TLS_ADVICE in away.detail:
+        fix = "use amqps:// on the TLS port, the host of the certificate, and ?cafile=/path/ca.pem"
+        return wrong("rabbitmq TLS", away.detail, fix)
     fix = "start RabbitMQ, or correct FLASHSALE_BUS_URL (amqp://user:password@host:5672/)"
     return wrong(_REACHED, away.detail, fix)
 

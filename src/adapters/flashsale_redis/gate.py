@@ -8,6 +8,7 @@ from redis.exceptions import ResponseError
 
 from flashsale_core.errors import Corrupt, Unavailable, Why
 from flashsale_core.model import (
+    Door,
     Epoch,
     GateRecord,
     PurchaseId,
@@ -23,6 +24,7 @@ from flashsale_core.ports import (
     Overdue,
     StockGate,
 )
+from flashsale_core.rates import RateLimits
 from flashsale_redis.faults import unavailable_of
 from flashsale_redis.lives import LOAD_DEADLINE_S, RedisLives
 from flashsale_redis.packing import (
@@ -30,6 +32,8 @@ from flashsale_redis.packing import (
     answer_of,
     books_or_why,
     claim_row,
+    counted_row,
+    counting,
     pack,
     record_of,
     unpack,
@@ -63,6 +67,7 @@ class RedisStockGate(RedisLives):
         reserved_due_ms: int = RESERVED_DUE_MS,
         queued_due_ms: int = QUEUED_DUE_MS,
         may_install: bool = False,
+        rates: RateLimits | None = None,
     ) -> None:
         """Use an open wire; the due delays decide when the sweeper looks at a purchase."""
         super().__init__(
@@ -72,6 +77,7 @@ class RedisStockGate(RedisLives):
             queued_due_ms=queued_due_ms,
             may_install=may_install,
         )
+        self._rates = rates if rates is not None and rates.are_on else None
 
     async def reserve(self, batches: Sequence[ClaimBatch]) -> list[GateReply | Unavailable]:
         """See `StockGate.reserve`; a batch over `CLAIMS_MAX` is several atomic pieces."""
@@ -99,6 +105,10 @@ class RedisStockGate(RedisLives):
         return replies
 
     def _reserve(self, batch: ClaimBatch) -> Command:
+        if self._rates is not None and batch.door is Door.HTTP:
+            row, limits = counted_row, counting(self._rates)
+        else:
+            row, limits = claim_row, ()
         return self._call(
             "reserve",
             batch.sale_id,
@@ -106,8 +116,10 @@ class RedisStockGate(RedisLives):
             STATE_AT[batch.door],
             self._reserved_due_ms,
             self._queued_due_ms,
-            pack([claim_row(claim) for claim in batch.claims]),
+            pack([row(claim) for claim in batch.claims]),
             pack(batch.queued),
+            *limits,
+            with_window=bool(limits),
         )
 
     def _answers(self, batch: ClaimBatch, reply: Any) -> GateReply | Unavailable:
@@ -257,6 +269,7 @@ async def open_redis_gate(
     queued_due_ms: int = QUEUED_DUE_MS,
     deadline_s: float = DEADLINE_S,
     installs: bool = True,
+    rates: RateLimits | None = None,
 ) -> AsyncIterator[RedisStockGate]:
     """Open the gate; with `installs`, load the function library where this user may.
 
@@ -269,6 +282,7 @@ async def open_redis_gate(
         reserved_due_ms=reserved_due_ms,
         queued_due_ms=queued_due_ms,
         may_install=installs,
+        rates=rates,
     )
     try:
         if installs:

@@ -49,10 +49,14 @@ class RedisLives:
         sale_id: SaleId,
         *args: str | bytes | int,
         of: GateLibrary | None = None,
+        with_window: bool = False,
     ) -> Command:
         tag = f"{self._namespace}:{{{sale_id}}}:"
         keys = (f"{tag}sale", f"{tag}users", f"{tag}purchases", f"{tag}journal")
-        return ("FCALL", (of or self._library).function(name), 4, *keys, *args)
+        function = (of or self._library).function(name)
+        if with_window:
+            return ("FCALL", function, 5, *keys, f"{tag}window", *args)
+        return ("FCALL", function, 4, *keys, *args)
 
     async def _one(self, command: Command, *, deadline_s: float | None = None) -> Any:
         """Run one command; raises Unavailable for an error reply too."""
@@ -114,7 +118,7 @@ class RedisLives:
 
     async def drop(self, sale_id: SaleId) -> None:
         """See `StockGate.drop`."""
-        await self._one(self._call("drop", sale_id))
+        await self._one(self._call("drop", sale_id, with_window=True))
 
     async def disarm(self, sales: Sequence[_Sale]) -> int:
         """See `StockGate.disarm`.

@@ -14,6 +14,7 @@ def open_gate(url: str, options: GateOptions) -> AbstractAsyncContextManager[Red
         reserved_due_ms=options.reserved_due_ms,
         queued_due_ms=options.queued_due_ms,
         installs=options.may_install,
+        rates=options.rates,
     )
 
 

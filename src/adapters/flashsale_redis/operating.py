@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from redis.exceptions import ResponseError
+from redis.exceptions import NoPermissionError, ResponseError
 
 from flashsale_core.errors import Unavailable
 from flashsale_core.operating import Finding, OperateGate, warning, wrong
@@ -16,8 +16,9 @@ VERSION_MIN = (7, 0)
 """Functions came with Redis 7.0; every Valkey has them."""
 LAG_S_MAX = 5
 """Replicas report each second. A primary that was cut off sells on for as long as this."""
-DEADLINE_S = 2.0
-"""A diagnosis is in no hurry, and must not call a slow server a dead one."""
+DEADLINE_S = 6.0
+"""A diagnosis is in no hurry, and must not call a slow server a dead one, nor its own start: what
+looks at the others is imported meanwhile."""
 CLI = 'redis-cli -u "$FLASHSALE_GATE_URL"'
 REFUSED_LOGINS = ("WRONGPASS", "NOAUTH", "invalid username-password", "AuthenticationError")
 _REACHED = "redis reachable"
@@ -48,13 +49,17 @@ class RedisOperator:
         finally:
             await wire.aclose()
         if isinstance(info, ResponseError):
-            return [_away(str(info))]
+            if not isinstance(info, NoPermissionError):
+                return [_away(str(info))]
+            # The API's user may not look; what it needs for its work is looked at all the same.
+            return [_unseen(str(info)), _functions(function), *_rights(function)]
         facts = _facts(info)
         return [
             Finding(name=_REACHED, said=_version(facts)),
             _new_enough(facts),
             _eviction(facts),
             _functions(function),
+            *_rights(function),
             _persistence(facts),
             _replication(facts, fences),
         ]
@@ -71,9 +76,25 @@ class RedisOperator:
         return _journal_faults(_facts(info), fsync)
 
     def _harmless_call(self) -> Command:
-        """Look up a purchase in a sale that cannot be."""
-        function = gate_library().function("find")
-        return ("FCALL", function, 4, *[f"{self._namespace}:{{-}}:sale"] * 4, 0, "-")
+        """Ask, about a sale that cannot be, what this user may not do."""
+        function = gate_library().function("rights")
+        return ("FCALL", function, 1, f"{self._namespace}:{{-}}:sale")
+
+
+def _unseen(said: str) -> Finding:
+    problem = f"eviction, persistence and replicas were not looked at: {said}"
+    fix = "run this as the worker's user too, which may: ACL SETUSER <user> +info +config|get"
+    return warning("redis rights to look", problem, fix)
+
+
+def _rights(reply: object) -> list[Finding]:
+    if isinstance(reply, ResponseError) or not isinstance(reply, list):
+        return []
+    lacking = " ".join(f"+{bytes(command).decode().lower()}" for command in reply)
+    if not lacking:
+        return [Finding(name="redis rights")]
+    problem = f"the gate's functions run with this user's rights, which lack {lacking}"
+    return [wrong("redis rights", problem, f"ACL SETUSER <user> {lacking}")]
 
 
 def _journal_faults(facts: Mapping[str, str], fsync: Any) -> list[str]:
@@ -96,8 +117,13 @@ def _away(said: str) -> Finding:
     if any(sign in said for sign in REFUSED_LOGINS):
         fix = "put the right user and password into FLASHSALE_GATE_URL (redis://USER:PASSWORD@…)"
         return wrong("redis login", said, fix)
-    if "NOPERM" in said:
-        return wrong("redis rights", said, "ACL SETUSER <user> +info +config|get +fcall ~fs:*")
+    if "no permissions" in said:
+        return wrong("redis rights", said, "ACL SETUSER <user> as docs/security.md lists it")
+    if "certificate" in said.lower() or "SSL" in said:
+        fix = (
+            "use rediss:// on the TLS port, the certificate's host, and ?ssl_ca_certs=/path/ca.pem"
+        )
+        return wrong("redis TLS", said, fix)
     return wrong(_REACHED, said, f"start Redis, or correct FLASHSALE_GATE_URL; try: {CLI} PING")
 
 
@@ -138,9 +164,8 @@ def _functions(reply: object) -> Finding:
         return Finding(name=name)
     if "Function not found" in str(reply):
         return wrong(name, "the gate's function library is not loaded", fix)
-    if "NOPERM" in str(reply):
-        return wrong(name, str(reply), "ACL SETUSER <user> +fcall ~fs:*")
-    # An error of the function's own: it is there, and no sale is called "-".
+    if isinstance(reply, NoPermissionError):
+        return wrong(name, str(reply), "ACL SETUSER <user> +fcall ~<namespace>:*")
     return Finding(name=name)
 
 

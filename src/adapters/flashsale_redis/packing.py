@@ -26,11 +26,13 @@ from flashsale_core.outcomes import (
     KeyReused,
     LimitReached,
     NotOpen,
+    RateLimited,
     Replayed,
     Reserved,
     SoldOut,
 )
 from flashsale_core.ports import Claim, GateBooks
+from flashsale_core.rates import RateLimits
 
 pack = msgspec.msgpack.Encoder().encode
 unpack = msgspec.msgpack.Decoder().decode
@@ -54,6 +56,16 @@ def claim_row(claim: Claim) -> tuple[Any, ...]:
         request.traceparent or "",
         claim.refused.code if claim.refused is not None else "",
     )
+
+
+def counted_row(claim: Claim) -> tuple[Any, ...]:
+    """Write a claim as `reserve` reads it where it counts who asks."""
+    return (*claim_row(claim), claim.address or "")
+
+
+def counting(rates: RateLimits) -> tuple[int, ...]:
+    """Write the limits as `reserve` reads them."""
+    return rates.per_user, rates.per_address, rates.window_ms, rates.fields_max
 
 
 def record_row(record: GateRecord) -> tuple[Any, ...]:
@@ -103,7 +115,7 @@ def record_of(purchase_id: PurchaseId, row: list[Any]) -> GateRecord:
     )
 
 
-def answer_of(  # noqa: PLR0911 - one return an answer
+def answer_of(  # noqa: C901, PLR0911 - one return an answer
     claim: Claim, door: Door, epoch: Epoch, row: list[Any]
 ) -> GateAnswer | Unavailable:
     """Read one answer of `reserve`. What was just taken is what was asked: it is not sent back."""
@@ -131,6 +143,8 @@ def answer_of(  # noqa: PLR0911 - one return an answer
             return Replayed(record=record_of(request.purchase_id, record))
         case ["K"]:
             return KeyReused()
+        case ["M", retry_after_ms]:
+            return RateLimited(retry_after_ms=retry_after_ms)
         case ["L", limit, held]:
             return LimitReached(limit=limit, held=held)
         case ["N", opens_at_ms]:

@@ -8,15 +8,21 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from flashsale_core.errors import Unavailable
-from flashsale_core.operating import Finding, OperateDatabase, warning, wrong
+from flashsale_core.operating import Finding, OperateDatabase, Verdict, warning, wrong
 from flashsale_sql.dialects import SQLITE
 from flashsale_sql.engines import dialect_of, opened_engines
+from flashsale_sql.granted import HELD, rights_of
 from flashsale_sql.migrate import HEAD, current_revision, revision_of, upgrade, upgrade_sql
 from flashsale_sql.transactions import Transactions
 
 UPGRADE = "flashsale db upgrade"
 WRONG_PASSWORD = ("28P01", "28000")
 NO_DATABASE = "3D000"
+NO_RIGHT = "42501"
+TLS_ADVICE = (
+    "name the server's authority and host in FLASHSALE_DATABASE_URL "
+    "(?sslmode=verify-full&sslrootcert=/path/ca.pem)"
+)
 _REACHED, _TABLES = "database reachable", "database tables"
 
 
@@ -75,7 +81,12 @@ class SqlOperator:
         )
         version, is_standby, fsync, commit = row.one()
         reached = Finding(name=_REACHED, said=f"PostgreSQL {version}")
-        return [reached, tables, _writable(is_standby=is_standby), _durable(fsync, commit)]
+        rights = []
+        if tables.verdict is Verdict.OK:
+            held = await connection.execute(HELD)
+            rights = [rights_of(held.mappings().one())]
+        writable = _writable(is_standby=is_standby)
+        return [reached, tables, *rights, writable, _durable(fsync, commit)]
 
     def _file(self) -> Path | None:
         database = make_url(self._url).database
@@ -113,6 +124,10 @@ def _away(away: Unavailable, database: str) -> Finding:
         return wrong("database login", away.detail, fix)
     if state == NO_DATABASE:
         return wrong(_REACHED, away.detail, f"createdb {database}, then {UPGRADE}")
+    if state == NO_RIGHT:
+        return wrong("database rights", away.detail, "grant what docs/security.md lists, as owner")
+    if "certificate" in away.detail or "SSL" in away.detail:
+        return wrong("database TLS", away.detail, TLS_ADVICE)
     fix = "start PostgreSQL, or correct FLASHSALE_DATABASE_URL; try: pg_isready -h HOST -p PORT"
     return wrong(_REACHED, away.detail, fix)
 

@@ -1,11 +1,13 @@
 """Puts the HTTP door together; imported only where the web stack is wanted."""
 
 from collections.abc import Callable
+from ipaddress import ip_network
 
 import attrs
 
 from flashsale.http import ASGIApp, Dependency, HttpParts, http_app
 from flashsale.http import Readiness as DoorReadiness
+from flashsale.http.addresses import Addresses
 from flashsale.readiness import Readiness
 from flashsale.settings import Settings
 from flashsale_core.discarding import Discarder
@@ -53,6 +55,7 @@ def http_door(
 ) -> ASGIApp:
     """Build the application from the use cases and what the settings say of the door."""
     token = settings.admin_token
+    proxies = tuple(ip_network(network) for network in settings.trusted_proxies)
     return http_app(
         HttpParts(
             purchase_desk=purchase_desk,
@@ -67,5 +70,6 @@ def http_door(
             observer=observer,
             admin_token=token.get_secret_value() if token is not None else None,
             cors_origins=settings.cors_origins,
+            address_of=Addresses(proxies) if settings.rate_per_address else None,
         )
     )

@@ -19,6 +19,7 @@ QUIET_OUTCOMES = frozenset(
         "accepted",
         "sold-out",
         "limit-reached",
+        "rate-limited",
         "not-open",
         "closed",
         "purchase-ended",

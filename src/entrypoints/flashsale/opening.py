@@ -25,6 +25,7 @@ from flashsale_core.opening import (
 )
 from flashsale_core.operating import BusOperator, GateOperator, OperateBus, OperateGate
 from flashsale_core.ports import Clock, Codec, EventBus, PaymentGateway
+from flashsale_core.rates import RateLimits
 
 
 def opened_gate(
@@ -38,6 +39,7 @@ def opened_gate(
         reserved_due_ms=settings.journal_reserved_due_ms,
         queued_due_ms=settings.journal_queued_due_ms,
         may_install=may_install,
+        rates=RateLimits(per_user=settings.rate_per_user, per_address=settings.rate_per_address),
     )
     return open_gate(settings.gate_url.text, options)
 

@@ -7,6 +7,7 @@ a secret. It takes what it gave, too, so that settings can be copied with some o
 import re
 from collections.abc import Callable, Iterable
 from enum import StrEnum
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import SplitResult, urlsplit
@@ -139,6 +140,13 @@ def _as_list(value: object) -> tuple[str, ...]:
     return tuple(stripped for item in items if (stripped := item.strip()))
 
 
+def _as_networks(value: object) -> tuple[str, ...]:
+    try:
+        return tuple(str(ip_network(network)) for network in _as_list(value))
+    except ValueError:
+        _wrong("must be networks with commas between them, as in 10.0.0.0/8,fd00::/8")
+
+
 def _whole(low: int, high: int) -> Callable[[object], int]:
     def convert(value: object) -> int:
         text = str(value).strip() if type(value) in (int, str) else ""
@@ -219,6 +227,11 @@ def address(default: str, help_text: str) -> Any:
 def texts(help_text: str) -> Any:
     """Declare a list of texts, empty by default; with commas in the environment."""
     return _field(_as_list, (), help_text)
+
+
+def networks(help_text: str) -> Any:
+    """Declare a list of networks, empty by default."""
+    return _field(_as_networks, (), help_text)
 
 
 def whole(default: int, low: int, high: int, help_text: str) -> Any:

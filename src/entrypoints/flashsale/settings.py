@@ -26,6 +26,7 @@ from flashsale.setting_kinds import (
     file,
     name,
     namespace,
+    networks,
     secret,
     text,
     texts,
@@ -96,6 +97,24 @@ class Settings:
     cors_origins: tuple[str, ...] = texts(
         """Origins whose pages may call the API from a browser, with commas between them; none by
         default."""
+    )
+    rate_per_user: int = whole(
+        0,
+        0,
+        1_000_000,
+        """New purchases that one user may ask for in 10 s over HTTP, in one sale; beyond it 429
+        `rate-limited`. A retry is never counted. 0: any number.""",
+    )
+    rate_per_address: int = whole(
+        0,
+        0,
+        1_000_000,
+        """The same for one address (IPv6: one /64). Many buyers may share one, behind an office or
+        a mobile network: be generous. 0: any number.""",
+    )
+    trusted_proxies: tuple[str, ...] = networks(
+        """Networks of proxies whose X-Forwarded-For is believed, with commas between them. By
+        default a buyer's address is the connection's own."""
     )
     worker_http: Address = address(
         "127.0.0.1:8081",

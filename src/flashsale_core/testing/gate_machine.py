@@ -29,6 +29,7 @@ from flashsale_core.outcomes import (
     KeyReused,
     LimitReached,
     NotOpen,
+    RateLimited,
     Refused,
     Replayed,
     Reserved,
@@ -65,6 +66,8 @@ class Model:
     terms: SaleTerms
     state: SaleState = SaleState.OPEN
     known: dict[str, tuple[str, str, int, str | None]] = attrs.field(factory=dict)
+    per_user: int = 0
+    asked: dict[str, int] = attrs.field(factory=dict)
 
     def units(self, *states: str) -> int:
         """Sum the units in these states."""
@@ -91,6 +94,10 @@ class Model:
             return ("replayed", self.known[purchase][0], reason)
         if self.state in (SaleState.PAUSED, SaleState.HALTED):
             return Why.PAUSED if self.state is SaleState.PAUSED else Why.HALTED
+        if door is Door.HTTP and self.per_user:
+            if self.asked.get(user, 0) >= self.per_user:
+                return "rate limited"
+            self.asked[user] = self.asked.get(user, 0) + 1
         answer, reason = self._refusal(user, quantity, refused=refused)
         if answer is None:
             self.known[purchase] = (AT_DOOR[door], user, quantity, None)
@@ -145,6 +152,8 @@ def told(answer: object) -> object:
             return ("replayed", record.state.value, record.reason)
         case Unavailable(why=why):
             return why
+        case RateLimited():
+            return "rate limited"
         case _:
             return answer
 
@@ -154,9 +163,12 @@ Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
 
 def gate_machine(  # noqa: C901 - a machine closes over its gates
-    open_gates: OpenGates, run: Run
+    open_gates: OpenGates, run: Run, *, per_user: int = 0
 ) -> type[RuleBasedStateMachine]:
-    """Make the machine. `open_gates` is called once per example; `run` runs a coroutine."""
+    """Make the machine. `open_gates` is called once per example; `run` runs a coroutine.
+
+    `per_user` is the gates' limit, in a window that is longer than the run; 0: they have none.
+    """
 
     class GateMachine(RuleBasedStateMachine):
         """The same commands to every gate, the same answers from every gate and the model."""
@@ -165,7 +177,7 @@ def gate_machine(  # noqa: C901 - a machine closes over its gates
         def open(self, terms: SaleTerms) -> None:
             self.sale_id = SaleId(f"m{next(_names)}.1")
             self.epoch = Epoch(1)
-            self.model = Model(terms)
+            self.model = Model(terms, per_user=per_user)
             self.gates = open_gates()
             self._load(SaleState.OPEN)
 

@@ -48,7 +48,7 @@ RETRY_UNKNOWN_MS = 1_000
 """By then the confirm has come, or the sweeper will have published again soon."""
 
 _log = structlog.get_logger("flashsale.http")
-_CROWDS_ANSWERS = frozenset({"accepted", "sold-out"})
+_CROWDS_ANSWERS = frozenset({"accepted", "sold-out", "rate-limited"})
 """They write no line, so nothing is looked up for one."""
 
 
@@ -60,6 +60,7 @@ class BuyHandler:
         self._buy = parts.purchase_desk.buy
         self._now_ms = parts.clock.now_ms
         self._answered = parts.observer.answered
+        self._address_of = parts.address_of
         self._in_flight = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -73,11 +74,19 @@ class BuyHandler:
             self._tell(answer, scope["headers"], None)
         else:
             root_path = scope.get(ROOT_PATH) or scope.get("root_path", "")
-            answer = await self.answer(body, scope["headers"], scope["query_string"], root_path)
+            address = self._address_of(scope) if self._address_of is not None else None
+            answer = await self.answer(
+                body, scope["headers"], scope["query_string"], root_path, address
+            )
         await send_answer(answer, send)
 
     async def answer(
-        self, body: bytes, headers: RawHeaders, query: bytes = b"", root_path: str = ""
+        self,
+        body: bytes,
+        headers: RawHeaders,
+        query: bytes = b"",
+        root_path: str = "",
+        address: str | None = None,
     ) -> Answer:
         """Answer one purchase: (body, headers) to (status, headers, body). Never raises."""
         self._in_flight += 1
@@ -85,7 +94,7 @@ class BuyHandler:
         try:
             request = self._read(body, headers, query)
             purchase_id = request.purchase_id
-            answer = _written(await self._buy(request), request, root_path)
+            answer = _written(await self._buy(request, address), request, root_path)
         except ProblemRaised as raised:
             answer = raised.answer
         except Unavailable as away:
@@ -215,6 +224,8 @@ def _written(  # noqa: C901, PLR0911 - one arm an outcome
             return problem(problems.UNKNOWN_ITEM)
         case outcomes.KeyReused():
             return problem(problems.KEY_REUSED, purchaseId=request.purchase_id)
+        case outcomes.RateLimited(retry_after_ms=wait_ms):
+            return problem(problems.RATE_LIMITED, headers=retry_after(wait_ms))
         case outcomes.Refused(code=code, detail=detail):
             return problem(problems.REFUSED, detail or None, code=code)
         case outcomes.OutcomeUnknown(purchase_id=purchase_id):

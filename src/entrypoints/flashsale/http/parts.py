@@ -71,4 +71,6 @@ class HttpParts:
     observer: Observer
     admin_token: str | None = attrs.field(default=None, repr=False)
     cors_origins: tuple[str, ...] = ()
+    address_of: Callable[[Scope], str | None] | None = None
+    """Tells where a buyer's request came from, where the gate counts addresses."""
     lifespan: Callable[[], AbstractAsyncContextManager[None]] | None = None

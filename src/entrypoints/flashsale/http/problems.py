@@ -94,6 +94,9 @@ LETTER_REPLAYED = Kind(
 )
 CLOSED = Kind("closed", 410, "The sale is closed", "It takes no more purchases.")
 TOO_LARGE = Kind("too-large", 413, "The body is too large", "A purchase fits into 4 KiB.")
+URL_TOO_LONG = Kind(
+    "url-too-long", 414, "The path or query is too long", "No route here needs 4 KiB of it."
+)
 UNSUPPORTED_MEDIA_TYPE = Kind(
     "unsupported-media-type",
     415,
@@ -118,6 +121,13 @@ SOLD_OUT = Kind(
     429,
     "Sold out",
     "Fewer units are left than were asked for; `available` says how many.",
+)
+RATE_LIMITED = Kind(
+    "rate-limited",
+    429,
+    "Too many requests",
+    "This user or this address asked too often just now; nothing was taken. Try again, with the "
+    "same purchase id, after the seconds in Retry-After.",
 )
 HEAD_TOO_LARGE = Kind(
     "head-too-large", 431, "The request's head is too large", "Send fewer or shorter headers."

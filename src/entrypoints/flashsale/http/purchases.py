@@ -60,6 +60,7 @@ _BUY = described(
         problems.REFUSED,
         problems.NOT_OPEN,
         problems.SOLD_OUT,
+        problems.RATE_LIMITED,
         problems.UNAVAILABLE,
         problems.OUTCOME_UNKNOWN,
     ],

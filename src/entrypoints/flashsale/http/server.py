@@ -1,34 +1,24 @@
 """Serves an ASGI application over HTTP/1.1 in the caller's event loop, with uvicorn and httptools.
 
 uvicorn takes a socket that is bound before anything else starts, so a busy port is an error and
-not a second server that shares it, and it leaves signals and logging to us. It has no bounds on a
-request's head; they are added here. It must never run on h11, which takes a request that smuggles
+not a second server that shares it, and it leaves signals and logging to us. It bounds little of
+what a client may do; `bounds` does. It must never run on h11, which takes a request that smuggles
 another one behind Content-Length and Transfer-Encoding.
 """
 
 import asyncio
 import logging
 import socket
-from asyncio import TimerHandle
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from flashsale.http import problems
+from flashsale.http.bounds import BoundedProtocol
 from flashsale.http.parts import ASGIApp
-from flashsale.http.problems import Kind, problem
 
 BACKLOG = 2048
 """A sale begins with a crowd: so many may knock between two turns of the loop."""
-CONNECTIONS_MAX = 10_000
-"""Each costs some KiB; more than these would only wait for one another."""
-HEAD_BYTES_MAX = 16_384
-"""A browser's head with all its cookies stays below 8 KiB."""
-HEAD_WAIT_S = 10.0
-"""Whoever takes longer for a head, or says nothing at all, holds a place for nothing."""
 KEEP_ALIVE_S = 15
 """Idle connections end then: longer than a buyer waits between two tries."""
 
@@ -151,75 +141,3 @@ class _Quiet(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Leave the process's signals alone: they are the caller's."""
         yield
-
-
-class BoundedProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, with bounds on how large and how slow a request's head may be."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Begin without a head."""
-        super().__init__(*args, **kwargs)
-        self._head_bytes = 0
-        self._is_in_head = False
-        self._head_timer: TimerHandle | None = None
-
-    def connection_made(self, transport: Any) -> None:
-        """Give a new connection as long for its first head as for any other."""
-        super().connection_made(transport)
-        if len(self.connections) > CONNECTIONS_MAX:
-            transport.abort()
-            return
-        self._head_timer = self.loop.call_later(HEAD_WAIT_S, self._too_slow)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the timer with the connection."""
-        self._end_timer()
-        super().connection_lost(exc)
-
-    def on_message_begin(self) -> None:
-        """Note where a head begins."""
-        self._is_in_head = True
-        super().on_message_begin()
-
-    def on_headers_complete(self) -> None:
-        """Note where it ends."""
-        self._is_in_head = False
-        super().on_headers_complete()
-
-    def data_received(self, data: bytes) -> None:
-        """Count what belongs to an unfinished head."""
-        super().data_received(data)
-        if not self._is_in_head:
-            self._head_bytes = 0
-            if self._head_timer is not None:
-                self._end_timer()
-            return
-        self._head_bytes += len(data)
-        if self._head_bytes > HEAD_BYTES_MAX:
-            self._refuse(problems.HEAD_TOO_LARGE)
-        elif self._head_timer is None:
-            self._head_timer = self.loop.call_later(HEAD_WAIT_S, self._too_slow)
-
-    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - its own text, less than ours
-        """Answer what is no HTTP in the form of every other error."""
-        self._refuse(problems.BAD_REQUEST)
-
-    def _too_slow(self) -> None:
-        if self._is_in_head:
-            self._refuse(problems.REQUEST_TIMEOUT)
-        elif not self.transport.is_closing():
-            self.transport.close()
-
-    def _end_timer(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
-
-    def _refuse(self, kind: Kind) -> None:
-        if self.transport.is_closing():
-            return
-        answer = problem(kind, headers=[(b"connection", b"close")])
-        head = b"".join(b"%s: %s\r\n" % header for header in answer.headers)
-        line = b"HTTP/1.1 %d %s\r\n" % (answer.status, kind.title.encode())
-        self.transport.write(line + head + b"\r\n" + answer.body)
-        self.transport.close()

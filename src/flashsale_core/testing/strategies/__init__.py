@@ -8,7 +8,12 @@ fields keep theirs. Where fields depend on one another (a sale's books, an order
 reason) the values agree, unless you replace one of them.
 """
 
-from flashsale_core.testing.strategies.answers import buy_answers, gate_answers, refusals
+from flashsale_core.testing.strategies.answers import (
+    buy_answers,
+    gate_answers,
+    rate_limits_reached,
+    refusals,
+)
 from flashsale_core.testing.strategies.charges import (
     charge_answers,
     charges,
@@ -75,6 +80,7 @@ __all__ = [
     "purchase_requests",
     "purchases_accepted",
     "quantities",
+    "rate_limits_reached",
     "reasons",
     "refusal_codes",
     "refusals",

@@ -17,6 +17,7 @@ from flashsale_core.outcomes import (
     LimitReached,
     NotOpen,
     OutcomeUnknown,
+    RateLimited,
     Refusal,
     Refused,
     Replayed,
@@ -54,8 +55,14 @@ def gate_answers() -> SearchStrategy[GateAnswer]:
         st.builds(Reserved, record=gate_records(state=holding)),
         st.builds(Replayed, record=gate_records()),
         st.just(KeyReused()),
+        rate_limits_reached(),
         refusals(),
     )
+
+
+def rate_limits_reached() -> SearchStrategy[RateLimited]:
+    """Draw the answer to somebody who asks too often."""
+    return st.builds(RateLimited, retry_after_ms=st.integers(1, 10_000))
 
 
 def buy_answers() -> SearchStrategy[BuyAnswer]:
@@ -72,5 +79,6 @@ def buy_answers() -> SearchStrategy[BuyAnswer]:
         st.builds(OutcomeUnknown, purchase_id=purchase_ids()),
         st.builds(UnknownItem, item_id=item_ids()),
         st.just(KeyReused()),
+        rate_limits_reached(),
         refusals(),
     )
