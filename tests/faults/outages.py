@@ -116,7 +116,8 @@ class Place:
 
     async def steadily(self, seconds: float) -> tuple[list[float], Counter[str]]:
         """Let buyers come one by one at a steady rate."""
-        door, tasks, began = Door(self.api.url), [], time.monotonic()
+        door, began = Door(self.api.url), time.monotonic()
+        tasks: list[asyncio.Task[tuple[float, str]]] = []
         while time.monotonic() - began < seconds:
             while len(tasks) < (time.monotonic() - began) * RATE:
                 tasks.append(asyncio.create_task(self.buyer(door)))
