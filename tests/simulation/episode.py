@@ -180,7 +180,7 @@ class Episode:
         world = self.world
         world.dice.calm()
         world.finish()
-        world.history.fault_ended_ms = world.clock.ms
+        world.history.faults.append((START_MS, world.clock.ms))
         if world.sale().state is SaleState.PAUSED:
             world.begin("resume", world.move(world.processes[0], "resume"))
             world.finish()
