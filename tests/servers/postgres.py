@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import pwd
 import shutil
@@ -42,9 +43,20 @@ class Postgres(launch.Server):
         _sql(self.dsn, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
 
-def running_postgres(*, ours: bool = False) -> AbstractContextManager[Postgres]:
-    """Yield a running PostgreSQL; `ours` starts one that the test may stop and kill."""
-    return launch.running("postgres", ours=ours, attach=attach, container=_container, local=_local)
+def running_postgres(
+    *, ours: bool = False, folder: Path | None = None
+) -> AbstractContextManager[Postgres]:
+    """Yield a running PostgreSQL; `ours` starts one that the test may stop and kill.
+
+    `folder` is where a local one keeps everything; the caller made it, and removes it.
+    """
+    return launch.running(
+        "postgres",
+        ours=ours,
+        attach=attach,
+        container=_container,
+        local=functools.partial(_local, folder),
+    )
 
 
 def attach(url: str, origin: str) -> Postgres:
@@ -61,10 +73,10 @@ def _container() -> Postgres:
     return Postgres(kind="postgres", url=_url(port), origin=f"container {IMAGE}", runner=runner)
 
 
-def _local() -> Postgres:
+def _local(given: Path | None = None) -> Postgres:
     binary = launch.program("postgres", _candidates(), "postgresql")
     user = UNPRIVILEGED if os.geteuid() == 0 else None
-    port, folder = launch.free_port(), launch.private_folder("postgres")
+    port, folder = launch.free_port(), given or launch.private_folder("postgres")
     if user:
         account = pwd.getpwnam(user)
         os.chown(folder, account.pw_uid, account.pw_gid)
