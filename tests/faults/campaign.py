@@ -22,7 +22,7 @@ import attrs
 
 from flashsale.fault_points import Point
 from tests.faults.checker import Name, Violation
-from tests.faults.kinds import ON_A_SMALL_DISK, Kind, drawn, kind_of, kinds_for
+from tests.faults.kinds import Kind, drawn, kind_of, missing_here
 from tests.faults.stack import RECOVERY_S_MAX, Stack, standing
 
 RESULTS = Path(__file__).with_name("results") / "latest.json"
@@ -98,8 +98,8 @@ async def on_bus(bus: str, seconds: float, seed: int, rate: float = RATE) -> Out
     with tempfile.TemporaryDirectory(prefix=f"faults-{bus}-") as folder:
         async with standing(bus, Path(folder), seed) as stack:
             print(f"{bus}: two APIs, two workers, {rate:.0f} buyers a second", flush=True)
-            for name in sorted(set(ON_A_SMALL_DISK) - set(kinds_for(stack))):
-                print(f"{bus}: no {name}: this machine lets us mount no small disk", flush=True)
+            if missing := missing_here(stack):
+                print(f"{bus}: left out, as this machine allows it not: {', '.join(missing)}")
             until = time.monotonic() + seconds
             async with stack.under_load(rate):
                 queue = drawn(stack)

@@ -172,20 +172,17 @@ async def all_workers_killed(stack: Stack) -> None:
     await stack.whole()
 
 
-@kind
 async def clock_ahead(stack: Stack) -> None:
     """An API and a worker join whose clocks are an hour ahead."""
     await _out_of_time(stack, "+1h")
 
 
-@kind
 async def clock_behind(stack: Stack) -> None:
     """An API and a worker join whose clocks are an hour behind."""
     await _out_of_time(stack, "-1h")
 
 
 async def _out_of_time(stack: Stack, how_far: str) -> None:
-    assert FAKE_TIME, "libfaketime is not installed; scripts/install-servers installs it"
     wrong = {
         "LD_PRELOAD": str(FAKE_TIME[0]),
         "FAKETIME": how_far,
@@ -399,6 +396,8 @@ def _started_again(server: Server) -> None:
     server.start()
 
 
+WITH_FAKE_TIME: dict[str, Kind] = {"clock-ahead": clock_ahead, "clock-behind": clock_behind}
+"""Drawn where libfaketime is, which scripts/install-servers installs."""
 ON_A_SMALL_DISK: dict[str, Kind] = {
     "database-disk-full": database_disk_full,
     "gate-disk-full": gate_disk_full,
@@ -487,12 +486,18 @@ async def _tell_redis(server: Redis, *words: str) -> Any:
 
 
 def kinds_for(stack: Stack) -> dict[str, Kind]:
-    """List what can be drawn."""
-    return KINDS | {
+    """List what can be drawn on this machine."""
+    disks = {
         name: one
         for name, one in ON_A_SMALL_DISK.items()
         if ("postgres" if name.startswith("database") else "redis") in stack.disks
     }
+    return KINDS | disks | (WITH_FAKE_TIME if FAKE_TIME else {})
+
+
+def missing_here(stack: Stack) -> list[str]:
+    """Name the kinds that this machine does not allow."""
+    return sorted({*ON_A_SMALL_DISK, *WITH_FAKE_TIME} - set(kinds_for(stack)))
 
 
 def drawn(stack: Stack) -> list[tuple[str, Kind]]:

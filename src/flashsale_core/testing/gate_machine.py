@@ -156,10 +156,15 @@ Run = Callable[[Coroutine[Any, Any, Any]], Any]
 def gate_machine(  # noqa: C901 - a machine closes over its gates
     open_gates: OpenGates, run: Run
 ) -> type[RuleBasedStateMachine]:
-    """Make the machine. `open_gates` is called once per example; `run` runs a coroutine."""
+    """Make the machine. `open_gates` is called once per example; `run` runs a coroutine.
+
+    Its class counts in `steps` how many commands were given and their books compared.
+    """
 
     class GateMachine(RuleBasedStateMachine):
         """The same commands to every gate, the same answers from every gate and the model."""
+
+        steps = 0
 
         @initialize(terms=TERMS)
         def open(self, terms: SaleTerms) -> None:
@@ -239,6 +244,7 @@ def gate_machine(  # noqa: C901 - a machine closes over its gates
         def books_agree(self) -> None:
             if not hasattr(self, "model"):
                 return
+            GateMachine.steps += 1
             known = self.model.known.values()
             held_by = {user for state, user, _, _ in known if state in HOLDING}
             for books in self._all(lambda s: s.books()):
