@@ -64,6 +64,8 @@ DROPS_ONE_IN = 3
 REDIS_DISK_BYTES = 768 << 20
 POSTGRES_DISK_BYTES = 2 << 30
 """Room for a long run's file and its rewrite, for tables and a gigabyte of WAL; then it is full."""
+STRIKES = "fault strikes"
+"""What a process writes before a fault of its own happens."""
 QUIET_S_MAX = 90.0
 RECOVERY_S_MAX = 60.0
 OUTSIDE_EVERY_S = 0.25
@@ -128,7 +130,7 @@ class Stack:
     async def strikes(self, program: Program) -> None:
         """Wait until an armed fault has struck in a process."""
         until = time.monotonic() + STRIKE_S_MAX
-        while "fault strikes" not in program.log.read_text():
+        while STRIKES not in program.log.read_text():
             assert time.monotonic() < until, f"nothing struck: {program.log.read_text()[-2000:]}"
             await asyncio.sleep(0.05)
 
