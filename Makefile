@@ -64,10 +64,10 @@ integration: $(VENV)/.installed-dev ## the tests on real servers, which they sta
 
 .PHONY: drills
 drills: $(VENV)/.installed-dev ## kill -9 at every point, dying servers, delays and errors, and the judge of it all
-	@$(BIN)/python -m pytest tests/faults
+	@$(BIN)/python -m pytest tests/faults -n $(TEST_PROCESSES) --dist load
 
 .PHONY: faults
-faults: $(VENV)/.installed-dev ## break everything on both buses for SECONDS=600, drawn from SEED
+faults: $(VENV)/.installed-dev ## break everything on both buses, SECONDS=600 on each, drawn from SEED
 	@$(BIN)/python -m tests.faults.campaign --seconds $(or $(SECONDS),600) $(if $(SEED),--seed $(SEED))
 
 .PHONY: docs

@@ -65,9 +65,10 @@ class Episode:
         dice = self.world.dice
         dice.crash, dice.away, dice.lost = (dice.random.choice((0.0, 0.02, 0.1)) for _ in range(3))
         limit = dice.random.choice((None, None, 1, 2))
-        price = {"unit_price_minor": PRICE, "currency": "CHF"} if self.world.is_paid_for else {}
-        units = dice.random.randint(1, 8)
-        self.world.open(SaleTerms(units=units, per_user_limit=limit, **price))
+        terms = SaleTerms(units=dice.random.randint(1, 8), per_user_limit=limit)
+        if self.world.is_paid_for:
+            terms = attrs.evolve(terms, unit_price_minor=PRICE, currency="CHF")
+        self.world.open(terms)
         weights = list(WEIGHTS.values())
         for _ in range(self.commands):
             [command] = dice.random.choices(list(WEIGHTS), weights)

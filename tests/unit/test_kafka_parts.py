@@ -367,7 +367,7 @@ async def test_a_stop_and_the_loop_may_wait_for_the_same_commit() -> None:
     assert delivery is not None
     lanes.end(delivery, is_done=True)
     consumer = Slow()
-    committer = Committer(consumer, lanes, done)  # type: ignore[arg-type]
+    committer = Committer(consumer, lanes, done)
     done.set()
     always = asyncio.create_task(committer.always())
     await asyncio.sleep(0)

@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 import pytest
 
-from flashsale_core import fulfilment
+from flashsale_core import batch, fulfilment
 from flashsale_core.arming import expected_books
 from flashsale_core.fulfilment import Fulfilment
 from flashsale_core.model import Sale
@@ -160,7 +160,7 @@ def barrier(patch: pytest.MonkeyPatch) -> None:
 def epoch_of_the_promise(patch: pytest.MonkeyPatch) -> None:
     """A gate that lost its keys is armed again under the epoch that it had."""
 
-    async def same(self: Rebuild, lost: Any) -> Any:
+    async def same(self: Any, _: Any) -> Any:
         sales = await self._catalogue.current()
         for sale in sales:
             self._gate._inner._armed.pop(sale.sale_id, None)
@@ -177,7 +177,7 @@ def epoch_of_the_promise(patch: pytest.MonkeyPatch) -> None:
 @missing
 def token_of_the_buyer(patch: pytest.MonkeyPatch) -> None:
     """A message of another service decides, and knows nothing of the buyer's money."""
-    known = fulfilment.decide
+    known = batch.decide
 
     def forgetful(work: Any, one: Any, reason: Any, at_ms: int = 0, _: Any = None) -> None:
         known(work, one, reason, at_ms)

@@ -6,7 +6,7 @@ a differential test: the same commands on all, the same answers from all.
 
 import itertools
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import attrs
 from hypothesis import strategies as st
@@ -153,18 +153,20 @@ OpenGates = Callable[[], Sequence[StockGate]]
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
 
+class CountedMachine(RuleBasedStateMachine):
+    """A machine that says how much it tried."""
+
+    steps: ClassVar[int] = 0
+    """Commands that were given, each with all books compared after it."""
+
+
 def gate_machine(  # noqa: C901 - a machine closes over its gates
     open_gates: OpenGates, run: Run
-) -> type[RuleBasedStateMachine]:
-    """Make the machine. `open_gates` is called once per example; `run` runs a coroutine.
+) -> type[CountedMachine]:
+    """Make the machine. `open_gates` is called once per example; `run` runs a coroutine."""
 
-    Its class counts in `steps` how many commands were given and their books compared.
-    """
-
-    class GateMachine(RuleBasedStateMachine):
+    class GateMachine(CountedMachine):
         """The same commands to every gate, the same answers from every gate and the model."""
-
-        steps = 0
 
         @initialize(terms=TERMS)
         def open(self, terms: SaleTerms) -> None:
