@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import attrs
 from mirakuru.exceptions import ProcessFinishedWithError
 from redis.asyncio import Redis as Client
 
@@ -50,27 +52,26 @@ def kind(function: Kind) -> Kind:
     return function
 
 
-async def break_at(stack: Stack, point: Point, action: str, *, hold_s: float = 1.0) -> None:
-    """Arm one process with one point, wait until it struck, and have healthy ones again."""
-    at_the_door = point in AT_THE_DOOR
-    program = await stack.start("serve" if at_the_door else "worker", **armed(stack, point, action))
+async def break_at(stack: Stack, plan: Mapping[Point, str]) -> None:
+    """Let one process break at several points, each in its way; a death comes last.
+
+    Waits until all have struck, and the process has ended as it must.
+    """
+    at_the_door = next(iter(plan)) in AT_THE_DOOR
+    program = await stack.start("serve" if at_the_door else "worker", **armed(stack, plan))
     await _ready_or_struck(stack, program)
     if not at_the_door:
         # A queue of RabbitMQ has one active consumer, and one worker rebuilds: the armed one.
         await asyncio.gather(
             *(ended(one) for one in stack.running(workers=True) if one is not program)
         )
-    await struck(stack, program, point)
-    fresh = []
-    if not at_the_door:
-        fresh = [await stack.start("worker") for _ in range(2)]
-    if action == "kill":
+    await struck(stack, program, plan)
+    if "kill" in plan.values():
         assert await asyncio.to_thread(program.process.wait, 20) == -9
-        await stack.ready(*fresh)
-    else:
-        await asyncio.sleep(hold_s)
-        await stack.ready(*fresh)
-        assert await ended(program) == 0
+        return
+    fresh = [] if at_the_door else [await stack.start("worker") for _ in range(2)]
+    await stack.ready(*fresh)
+    assert await ended(program) == 0
 
 
 async def die_at(stack: Stack, *points: Point) -> None:
@@ -79,7 +80,9 @@ async def die_at(stack: Stack, *points: Point) -> None:
     Points of a rebuild go together, and others: the first to be lost would end the rebuild.
     """
     programs = [
-        await stack.start("serve" if one in AT_THE_DOOR else "worker", **armed(stack, one, "kill"))
+        await stack.start(
+            "serve" if one in AT_THE_DOOR else "worker", **armed(stack, {one: "kill"})
+        )
         for one in points
     ]
     await asyncio.gather(*(_ready_or_struck(stack, one) for one in programs))
@@ -87,7 +90,7 @@ async def die_at(stack: Stack, *points: Point) -> None:
         others = [one for one in stack.running(workers=True) if one not in programs]
         await asyncio.gather(*(ended(one) for one in others))
     both = zip(programs, points, strict=True)
-    await asyncio.gather(*(struck(stack, program, point) for program, point in both))
+    await asyncio.gather(*(struck(stack, program, {point: "kill"}) for program, point in both))
     for program in programs:
         assert await asyncio.to_thread(program.process.wait, 20) == -9
 
@@ -101,29 +104,27 @@ async def _ready_or_struck(stack: Stack, program: Program) -> None:
             raise
 
 
-def armed(stack: Stack, point: Point, action: str) -> dict[str, str]:
-    """Say what a process must be told to break at a point."""
-    is_rare = point in IN_A_REBUILD
-    when = {
-        "kill": "kill" if is_rare else f"kill@{stack.dice.randint(1, 4)}",
-        "delay": "delay:700@1" if is_rare else "delay:700@0.5",
-        "error": "error@1" if is_rare else "error@0.5",
-    }[action]
-    return {
-        "FLASHSALE_FAULTS": f"{point.site.name}={when};seed={stack.dice.randrange(1_000)}",
-        "FLASHSALE_FAULTS_ALLOWED": "yes",
-    }
+def armed(stack: Stack, plan: Mapping[Point, str]) -> dict[str, str]:
+    """Say what a process must be told to break at these points."""
+    entries = []
+    for point, action in plan.items():
+        is_first = point in IN_A_REBUILD or action != "kill" or len(plan) == 1
+        # A death leaves the others a second to come first.
+        first = 1 if is_first else stack.dice.randint(5, 10)
+        how = "delay:700" if action == "delay" else action
+        entries.append(f"{point.site.name}={how}@{first}")
+    return {"FLASHSALE_FAULTS": ";".join(entries), "FLASHSALE_FAULTS_ALLOWED": "yes"}
 
 
-async def struck(stack: Stack, program: Program, point: Point) -> None:
-    """Wait until the point has broken a process; lose the gate if that is what it takes."""
-    losing = asyncio.create_task(_lose_again(stack)) if point in IN_A_REBUILD else None
+async def struck(stack: Stack, program: Program, plan: Mapping[Point, str]) -> None:
+    """Wait until every point has struck; lose the gate if that is what it takes."""
+    is_rebuilt = next(iter(plan)) in IN_A_REBUILD
+    losing = asyncio.create_task(_lose_again(stack)) if is_rebuilt else None
     try:
-        await stack.strikes(program)
+        await stack.strikes(program, [point.site.name for point in plan])
     finally:
         if losing is not None:
             losing.cancel()
-    stack.points_hit[point.site.name] = stack.points_hit.get(point.site.name, 0) + 1
 
 
 async def _lose_again(stack: Stack) -> None:
@@ -139,6 +140,14 @@ async def _replaced(stack: Stack, *, workers: bool, by_kill: bool) -> None:
     else:
         assert await ended(program) == 0
     await stack.ready(await stack.start("worker" if workers else "serve"))
+
+
+@attrs.frozen
+class Fault:
+    """What is drawn: its names, one for each point, and how it is brought about."""
+
+    names: list[str]
+    strike: Kind
 
 
 @kind
@@ -509,25 +518,73 @@ def missing_here(stack: Stack) -> list[str]:
     return sorted({*ON_A_SMALL_DISK, *WITH_FAKE_TIME} - set(kinds_for(stack)))
 
 
-def drawn(stack: Stack) -> list[tuple[str, Kind]]:
-    """Put every point and every kind in an order by chance: first each point once."""
+def drawn(stack: Stack) -> list[Fault]:
+    """Put every point, in each way, and every kind in an order by chance: first each point once."""
     dice = stack.dice
 
-    def at(point: Point, action: str) -> tuple[str, Kind]:
+    def at(plan: Mapping[Point, str]) -> Fault:
         async def strike(stack: Stack) -> None:
-            await break_at(stack, point, action)
+            await break_at(stack, plan)
 
-        return f"{action} {point.site.name}", strike
+        return Fault([f"{action} {point.site.name}" for point, action in plan.items()], strike)
 
-    turn = dice.randrange(len(ACTIONS))
-    points = [at(point, ACTIONS[(n + turn) % len(ACTIONS)]) for n, point in enumerate(Point)]
-    rest = [at(point, action) for point in Point for action in ACTIONS]
-    kinds = list(kinds_for(stack).items())
-    for several in (points, rest, kinds):
-        dice.shuffle(several)
-    first = [one for pair in zip(points, kinds, strict=False) for one in pair]
-    later = [*points[len(kinds) :], *kinds[len(points) :]]
-    return [*first, *later, *rest]
+    kinds = [Fault([name], one) for name, one in kinds_for(stack).items()]
+    dice.shuffle(kinds)
+    turns = [
+        [at(plan) for several in _natures() for plan in _plans(several, turn, dice)]
+        for turn in dice.sample(range(len(ACTIONS)), len(ACTIONS))
+    ]
+    for one_turn in turns:
+        dice.shuffle(one_turn)
+    points = [plan for one_turn in turns for plan in one_turn]
+    # Two of one sort, two of the other, as long as there are both.
+    queue: list[Fault] = []
+    while points or kinds:
+        queue += [*points[:2], *kinds[:2]]
+        points, kinds = points[2:], kinds[2:]
+    return queue
+
+
+def _natures() -> list[list[Point]]:
+    """Group the points by who passes them, and when: one process can break at several."""
+    at_work = [one for one in Point if one not in (*AT_THE_DOOR, *IN_A_REBUILD)]
+    return [list(AT_THE_DOOR), at_work, list(IN_A_REBUILD)]
+
+
+def _plans(points: list[Point], turn: int, dice: random.Random) -> list[dict[Point, str]]:
+    """Deal points out to processes, each with its action of this turn, deaths last.
+
+    After three turns every point has had every action.
+    """
+    acts = {point: ACTIONS[(n + turn) % len(ACTIONS)] for n, point in enumerate(points)}
+    deaths = [point for point in points if acts[point] == "kill"]
+    others = [point for point in points if acts[point] != "kill"]
+    dice.shuffle(deaths)
+    plans: list[dict[Point, str]] = [{} for _ in deaths]
+    for point in sorted(others, key=list(Point).index):
+        # What comes after a death on the way is never reached: it goes to a later death.
+        later = [n for n, death in enumerate(deaths) if _is_before(point, death)]
+        at = min(later, key=lambda n: len(plans[n])) if later else None
+        if at is None:
+            plans.append({point: acts[point]})
+        else:
+            plans[at][point] = acts[point]
+    for plan, death in zip(plans, deaths, strict=False):
+        plan[death] = "kill"
+    return _joined(plans)
+
+
+def _is_before(point: Point, death: Point) -> bool:
+    return list(Point).index(point) < list(Point).index(death)
+
+
+def _joined(plans: list[dict[Point, str]]) -> list[dict[Point, str]]:
+    """Let the points that nobody dies after share one process."""
+    alive = {
+        point: act for plan in plans if "kill" not in plan.values() for point, act in plan.items()
+    }
+    dead = [plan for plan in plans if "kill" in plan.values()]
+    return [*dead, alive] if alive else dead
 
 
 def kind_of(name: str) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import random
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,12 @@ STRIKE_S_MAX = 90.0
 """A process starts within seconds; on a machine that is busy with more than a drill, later."""
 
 
+def struck_in(program: Program) -> set[str]:
+    """Name the points at which a process was broken."""
+    lines = program.log.read_text().splitlines()
+    return {json.loads(line)["point"] for line in lines if STRIKES in line}
+
+
 @attrs.define(eq=False)
 class Stack:
     """Everything that a drill can lay its hands on."""
@@ -127,12 +134,16 @@ class Stack:
         """Wait until these are."""
         await asyncio.gather(*(asyncio.to_thread(one.wait_until_ready) for one in programs))
 
-    async def strikes(self, program: Program) -> None:
-        """Wait until an armed fault has struck in a process."""
+    async def strikes(self, program: Program, points: Sequence[str]) -> None:
+        """Wait until armed faults have struck at all these points, or the process is dead."""
         until = time.monotonic() + STRIKE_S_MAX
-        while STRIKES not in program.log.read_text():
-            assert time.monotonic() < until, f"nothing struck: {program.log.read_text()[-2000:]}"
-            await asyncio.sleep(0.05)
+        while missing := set(points) - struck_in(program):
+            if program.process.poll() is not None:
+                break  # A death was quicker than what stood before it.
+            assert time.monotonic() < until, f"nothing struck at {missing}: {program.log}"
+            await asyncio.sleep(0.1)
+        for point in struck_in(program):
+            self.points_hit[point] = self.points_hit.get(point, 0) + 1
 
     # ── the sale ────────────────────────────────────────────────────────────────────────────────
 
