@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import json
 import logging
+import signal
 import sys
 import tempfile
 import time
@@ -201,6 +202,9 @@ def main() -> int:
     parser.add_argument("--bus", choices=["kafka", "rabbitmq", "both"], default="both")
     parser.add_argument("--rate", type=float, default=RATE)
     given = parser.parse_args()
+    # Whoever ends a run by either signal has its servers and disks put away.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.default_int_handler)
     # What a broken client library says of broken connections is no news here.
     logging.disable(logging.CRITICAL)
     buses = ["kafka", "rabbitmq"] if given.bus == "both" else [given.bus]
