@@ -11,7 +11,13 @@ from tests.servers.launch import HOST
 
 IMAGE = "redis:7.4"
 # The gate's books must survive a restart and must never be evicted.
-SETTINGS = {"appendonly": "yes", "appendfsync": "everysec", "maxmemory-policy": "noeviction"}
+SETTINGS = {
+    "appendonly": "yes",
+    "appendfsync": "everysec",
+    "maxmemory-policy": "noeviction",
+    # A title is written over the environment, by whose mark the keeper knows its own.
+    "set-proc-title": "no",
+}
 
 
 class Redis(launch.Server):
