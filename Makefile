@@ -78,10 +78,10 @@ antitests-short: $(VENV)/.installed-dev ## the same, of those whose tests need n
 
 .PHONY: drills
 drills: $(VENV)/.installed-dev ## kill -9 at every point, dying servers, delays and errors, and the judge of it all
-	@$(BIN)/python -m pytest tests/faults -m "not long"
+	@$(BIN)/python -m pytest tests/faults -m "not long" -n $(TEST_PROCESSES) --dist load
 
 .PHONY: faults
-faults: $(VENV)/.installed-dev ## break everything on both buses for SECONDS=600, drawn from SEED
+faults: $(VENV)/.installed-dev ## break everything on both buses, SECONDS=600 on each, drawn from SEED
 	@$(BIN)/python -m tests.faults.campaign --seconds $(or $(SECONDS),600) $(if $(SEED),--seed $(SEED))
 	@$(BIN)/python -m tests.faults.restarts --restarts 20
 

@@ -75,8 +75,18 @@ def request_of(accepted: PurchaseAccepted, item_id: ItemId) -> PurchaseRequest:
     )
 
 
-def decide(work: Work, one: Asked, reason: str | None, accepted_at_ms: int = 0) -> None:
-    """Want a row: CONFIRMED or PENDING_PAYMENT, or REJECTED with its reason."""
+def decide(
+    work: Work,
+    one: Asked,
+    reason: str | None,
+    accepted_at_ms: int = 0,
+    held_token: str | None = None,
+) -> None:
+    """Want a row: CONFIRMED or PENDING_PAYMENT, or REJECTED with its reason.
+
+    `held_token` is what the gate holds of the buyer: a message of another service that has the
+    same id brings none, and may come first.
+    """
     request, promised = one.request, one.accepted
     sale = work.sales.get(one.sale_id)
     is_paid_for = work.has_gateway and sale is not None and takes_payment(sale.terms)
@@ -95,7 +105,7 @@ def decide(work: Work, one: Asked, reason: str | None, accepted_at_ms: int = 0) 
         reason=reason,
         traceparent=request.traceparent,
         awaits_payment=awaits_payment,
-        payment_token=request.payment_token if awaits_payment else None,
+        payment_token=(held_token or request.payment_token) if awaits_payment else None,
     )
     # The first of a batch decides: the gate answered the later ones as its replays.
     work.decisions.setdefault((one.sale_id, request.purchase_id), decision)

@@ -282,7 +282,7 @@ class Fulfilment:
             case Replayed(record=record) if record.state is PurchaseState.ENDED:
                 decide(work, one, record.reason or Reason.CLOSED.value)
             case Reserved(record=record) | Replayed(record=record):
-                decide(work, one, None, record.accepted_at_ms)
+                decide(work, one, None, record.accepted_at_ms, record.payment_token)
             case SoldOut() | LimitReached() | NotOpen() | Closed() | Refused():
                 decide(work, one, reason_of(answer))
             case KeyReused():

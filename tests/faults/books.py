@@ -14,16 +14,19 @@ from redis.asyncio import Redis
 
 from flashsale_avro import AvroCodec
 from flashsale_core.events import Channel, Message, OrderEvent
-from tests.faults.history import Books, Event, Gate, Held, Letter, Row, Sale
+from tests.faults.history import Books, Charge, Event, Gate, Held, Letter, Row, Sale
 from tests.integration.crowds import connected
 from tests.integration.engine import Engine
+from tests.servers.provider import Provider
 
 CHUNK = 5_000
 SILENT_S = 2.0
 """A topic that gives nothing for so long has been read to its end."""
 
 
-async def collect(ours: Engine, redis_url: str, bus_url: str, database_url: str) -> Books:
+async def collect(
+    ours: Engine, redis_url: str, bus_url: str, database_url: str, provider: Provider | None = None
+) -> Books:
     """Read everything; the URLs are the servers' own, not those of a wire before them."""
     beside = Engine(
         ours.folder,
@@ -41,7 +44,19 @@ async def collect(ours: Engine, redis_url: str, bus_url: str, database_url: str)
     dead = beside.settings["FLASHSALE_DEAD_LETTER_TOPIC"]
     books.copies = [copy async for copy in _read(beside, dead)]
     books.waiting = await waiting(beside)
+    if provider is not None:
+        books.charges = charges_of(await asyncio.to_thread(provider.ledger))
     return books
+
+
+def charges_of(ledger: list[dict[str, Any]]) -> list[Charge]:
+    """Take the provider's word, key by key: so often was this one charged."""
+    found = []
+    for one in ledger:
+        sale_id, _, purchase_id = one["about"].partition("/")
+        charge = Charge(one["key"], sale_id, purchase_id, one["amount"])
+        found += [charge] * one["charges"]
+    return found
 
 
 async def _database(ours: Engine) -> Books:
@@ -51,7 +66,10 @@ async def _database(ours: Engine) -> Books:
         rows = await database.fetch(
             "SELECT *, (extract(epoch FROM recorded_at) * 1000)::bigint AS at_ms FROM orders"
         )
-        parked = await database.fetch("SELECT * FROM parked_messages")
+        parked = await database.fetch(
+            "SELECT *, (SELECT max(who) FROM parked_trail t WHERE t.parked_id = p.parked_id "
+            "AND t.act = 'discard') AS discarded_by FROM parked_messages p"
+        )
         outbox = await database.fetchval("SELECT count(*) FROM outbox")
     return Books(
         sales=[
@@ -63,6 +81,7 @@ async def _database(ours: Engine) -> Books:
                 one["pending"],
                 one["per_user_limit"],
                 one["state"],
+                one["unit_price_minor"],
             )
             for one in sales
         ],
@@ -90,6 +109,7 @@ async def _database(ours: Engine) -> Books:
                 one["holds_unit"],
                 one["quantity"] or 1,
                 is_from_outside=one["channel"] == Channel.REQUESTS.value,
+                was_discarded_by=one["discarded_by"],
             )
             for one in parked
         ],

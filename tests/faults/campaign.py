@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import json
 import logging
+import signal
 import sys
 import tempfile
 import time
@@ -21,23 +22,24 @@ from pathlib import Path
 import attrs
 
 from flashsale.fault_points import Point
-from tests.faults.buyers import now_ms
 from tests.faults.checker import Name, Violation
-from tests.faults.kinds import drawn, kind_of
-from tests.faults.stack import Stack, standing
+from tests.faults.kinds import Fault, drawn, kind_of, missing_here
+from tests.faults.stack import RECOVERY_S_MAX, Stack, standing
 
 RESULTS = Path(__file__).with_name("results") / "latest.json"
 FAULTS_MIN = 30
 KINDS_MIN = 10
 ACCEPTED_MIN = 50_000
-RATE = 290.0
-"""Buyers a second: 50,000 accepted within the five minutes of a bus, and room for both cores."""
+RATE = 105.0
+"""Buyers a second: 50,000 accepted in the ten minutes of a bus, and room on two cores."""
+OVERTIME_S = 240.0
+"""For points that were not hit in time; nothing else is begun then."""
+SLOW_MAX = 10
+SLOWNESS = ("is not ready", "nothing struck")
 REST_S = 0.5
 """Between a fault's recovery and the next one."""
 LONG_S = 600
 """From so many seconds on a run must have broken and sold enough."""
-ENDING_S = 30.0
-"""Kept for the last purchases and the books."""
 
 
 @attrs.define
@@ -51,6 +53,12 @@ class Outcome:
     accepted: int = 0
     points_hit: dict[str, int] = attrs.field(factory=dict)
     violations: list[Violation] = attrs.field(factory=list)
+    unruly: list[str] = attrs.field(factory=list)
+    """Faults whose process did not end as it must."""
+    slow: list[str] = attrs.field(factory=list)
+    """Faults that did not come about because a process did not start in time; tried again."""
+    discarded: int = 0
+    """Dead letters that a named operator threw away."""
 
     def count(self, *names: Name) -> int:
         """Count violations of these names."""
@@ -64,6 +72,8 @@ class Outcome:
             "points_hit": self.points_hit,
             "purchases": self.purchases,
             "accepted": self.accepted,
+            "discarded": self.discarded,
+            "not_begun": len(self.slow),
             "oversold": self.count(Name.OVERSOLD),
             "lost": self.count(Name.LOST),
             "duplicated": self.count(Name.DUPLICATE_ORDER, Name.DOUBLE_CHARGE, Name.DOUBLE_EVENT),
@@ -73,36 +83,58 @@ class Outcome:
         }
 
 
-async def strike(stack: Stack, outcome: Outcome, name: str, fault: object) -> None:
+async def strike(stack: Stack, outcome: Outcome, fault: Fault) -> None:
     """Let one fault happen, end it, and measure how soon a purchase is an order again."""
-    began = time.monotonic()
-    await fault(stack)  # type: ignore[operator]
-    stack.history.fault_ended_ms = now_ms()
+    began, before = time.monotonic(), dict(stack.points_hit)
+    async with stack.breaking():
+        await fault.strike(stack)
+        await stack.whole()
     mended = time.monotonic()
     recovery_s = await stack.recovered()
-    outcome.faults.append((name, recovery_s))
+    for name in fault.names:
+        point = name.partition(" ")[2]
+        if not point or stack.points_hit.get(point, 0) > before.get(point, 0):
+            outcome.faults.append((name, recovery_s))
     print(
-        f"{stack.bus:9} {len(outcome.faults):3}  {name:34} broken {mended - began:5.1f} s, "
-        f"recovered in {recovery_s:5.1f} s   asked {stack.load.asked:7,}  "
-        f"accepted {stack.load.accepted:7,}",
+        f"{stack.bus:9} {len(outcome.faults):3}  broken {mended - began:5.1f} s, "
+        f"recovered in {recovery_s:5.1f} s  asked {stack.load.asked:7,}  "
+        f"accepted {stack.load.accepted:7,}  {', '.join(fault.names)}",
         flush=True,
     )
+
+
+async def go_through(stack: Stack, outcome: Outcome, queue: list[Fault], until: float) -> None:
+    """Let one fault after the other happen until the time is over and every point was hit."""
+    while queue and time.monotonic() < until + OVERTIME_S:
+        fault = queue.pop(0)
+        points = {name.partition(" ")[2] for name in fault.names} - {""}
+        if time.monotonic() > until and points <= set(stack.points_hit):
+            continue
+        try:
+            await strike(stack, outcome, fault)
+        except (AssertionError, TimeoutError) as wrong:
+            told = f"{', '.join(fault.names)}: {str(wrong)[:500] or type(wrong).__name__}"
+            is_slow = any(words in told for words in SLOWNESS)
+            (outcome.slow if is_slow else outcome.unruly).append(told)
+            print(f"{stack.bus:9}      went otherwise: {told}", flush=True)
+            await stack.whole()
+            if is_slow and len(outcome.slow) < SLOW_MAX:
+                queue.insert(2, fault)
+        await asyncio.sleep(REST_S)
 
 
 async def on_bus(bus: str, seconds: float, seed: int, rate: float = RATE) -> Outcome:
     """Break one bus's engine for so long, and judge what is left."""
     outcome = Outcome(bus)
-    until = time.monotonic() + seconds - ENDING_S
     with tempfile.TemporaryDirectory(prefix=f"faults-{bus}-") as folder:
         async with standing(bus, Path(folder), seed) as stack:
             print(f"{bus}: two APIs, two workers, {rate:.0f} buyers a second", flush=True)
+            if missing := missing_here(stack):
+                print(f"{bus}: left out, as this machine allows it not: {', '.join(missing)}")
+            until = time.monotonic() + seconds
             async with stack.under_load(rate):
-                queue = drawn(bus, stack.dice)
-                while time.monotonic() < until:
-                    name, fault = queue.pop(0)
-                    queue.append((name, fault))
-                    await strike(stack, outcome, name, fault)
-                    await asyncio.sleep(REST_S)
+                await go_through(stack, outcome, drawn(stack), until)
+            outcome.discarded = await stack.discard_some()
             _, outcome.violations = await stack.judged()
             outcome.purchases = len(stack.history.asked)
             outcome.accepted = sum(one.was_accepted for one in stack.history.asked.values())
@@ -113,12 +145,15 @@ async def on_bus(bus: str, seconds: float, seed: int, rate: float = RATE) -> Out
                 for program in stack.engine.programs:
                     (kept / program.log.name).write_bytes(program.log.read_bytes())
                 print(f"{bus}: history and logs are kept in {kept}")
+                for violation in outcome.violations[:20]:
+                    print(f"{bus}: {violation}", flush=True)
     return outcome
 
 
 def shortcomings(outcomes: list[Outcome], *, is_long: bool) -> list[str]:
     """Say why a run does not count: what is wrong, or too little that was broken or sold."""
     found = [f"{one.bus}: {violation}" for one in outcomes for violation in one.violations[:20]]
+    found += [f"{one.bus}: {unruly}" for one in outcomes for unruly in one.unruly]
     if not is_long:
         return found
     faults = [name for one in outcomes for name, _ in one.faults]
@@ -129,6 +164,9 @@ def shortcomings(outcomes: list[Outcome], *, is_long: bool) -> list[str]:
         missed = [p.site.name for p in Point if p.site.name not in one.points_hit]
         if missed:
             found.append(f"{one.bus}: never hit: {', '.join(missed)}")
+        slow = [name for name, seconds in one.faults if seconds > RECOVERY_S_MAX]
+        if slow:
+            found.append(f"{one.bus}: over {RECOVERY_S_MAX:.0f} s to recover: {', '.join(slow)}")
         if one.accepted < ACCEPTED_MIN:
             found.append(f"{one.bus}: {one.accepted:,} accepted, {ACCEPTED_MIN:,} wanted")
     return found
@@ -164,11 +202,13 @@ def main() -> int:
     parser.add_argument("--bus", choices=["kafka", "rabbitmq", "both"], default="both")
     parser.add_argument("--rate", type=float, default=RATE)
     given = parser.parse_args()
+    # Whoever ends a run by either signal has its servers and disks put away.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.default_int_handler)
     # What a broken client library says of broken connections is no news here.
     logging.disable(logging.CRITICAL)
     buses = ["kafka", "rabbitmq"] if given.bus == "both" else [given.bus]
-    share_s = given.seconds / len(buses)
-    outcomes = [asyncio.run(on_bus(bus, share_s, given.seed, given.rate)) for bus in buses]
+    outcomes = [asyncio.run(on_bus(bus, given.seconds, given.seed, given.rate)) for bus in buses]
     print("\n" + table(outcomes))
     print(
         f"seed {given.seed}: again with make faults SECONDS={given.seconds:.0f} SEED={given.seed}"

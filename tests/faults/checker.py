@@ -15,8 +15,6 @@ import attrs
 
 from tests.faults.history import Asked, Books, Gate, History, Row, Sale, Told
 
-RECOVERY_MS_MAX = 60_000
-"""So long after a fault has ended may a promise wait for its order."""
 HELD = "ROQ"
 
 
@@ -36,6 +34,7 @@ class Name(StrEnum):
     DOUBLE_CHARGE = "double-charge"
     CHARGED_WITHOUT_ORDER = "charged-without-order"
     ORDER_WITHOUT_CHARGE = "order-without-charge"
+    WRONG_CHARGE = "wrong-charge"
     UNSOLD = "unsold"
     LEAK = "leak"
     JOURNAL_LEFT = "journal-left"
@@ -44,6 +43,7 @@ class Name(StrEnum):
     LIMIT_BREACH = "limit-breach"
     ALTERED_DEAD_LETTER = "altered-dead-letter"
     UNCOPIED_DEAD_LETTER = "uncopied-dead-letter"
+    UNSIGNED_DISCARD = "unsigned-discard"
     UNACCOUNTED_MESSAGE = "unaccounted-message"
     UNTOLD_EVENT = "untold-event"
     WRONG_EVENT = "wrong-event"
@@ -160,7 +160,7 @@ class _Case:
             yield Violation(Name.REFUSED_BUT_ORDERED, f"{key}: {asked.last}")
         if asked.was_accepted:
             told_ms = min(a.at_ms for a in asked.answers if a.told is Told.OK)
-            due_ms = max(told_ms, self.history.fault_ended_ms) + RECOVERY_MS_MAX
+            due_ms = self.history.due_ms(told_ms)
             if row.recorded_at_ms > due_ms:
                 yield Violation(Name.LATE, f"{key}: {row.recorded_at_ms - due_ms} ms too late")
 
@@ -187,9 +187,17 @@ class _Case:
                 continue
             if key not in self.rows or self.rows[key][0].status != "CONFIRMED":
                 yield Violation(Name.CHARGED_WITHOUT_ORDER, f"{key}")
+        prices = {sale.sale_id: sale.unit_price_minor or 0 for sale in self.books.sales}
         for key, rows in self.rows.items():
-            if rows[0].status == "CONFIRMED" and key not in counted:
+            if rows[0].status == "CONFIRMED" and prices[key[0]] and key not in counted:
                 yield Violation(Name.ORDER_WITHOUT_CHARGE, f"{key}")
+        for one in self.books.charges:
+            key = one.sale_id, one.purchase_id
+            due_minor = prices[one.sale_id] * (
+                self.rows[key][0].quantity if key in self.rows else 1
+            )
+            if one.amount_minor != due_minor and counted[key] == 1:
+                yield Violation(Name.WRONG_CHARGE, f"{key}: {one.amount_minor} for {due_minor}")
 
     def _sales(self) -> Iterator[Violation]:
         gates = {gate.sale_id: gate for gate in self.books.gates}
@@ -301,6 +309,9 @@ class _Case:
         for letter in self.books.letters:
             if letter.is_from_outside and (letter.key, letter.body) not in sent:
                 altered.add((letter.key, letter.body))
+            is_unsigned = letter.status == "DISCARDED" and not letter.was_discarded_by
+            if is_unsigned and (letter.sale_id, letter.purchase_id) not in self.lost:
+                yield Violation(Name.UNSIGNED_DISCARD, f"{letter.reason}: {letter.body!r}")
         copies = self.books.copies
         in_table = {(letter.key, letter.body) for letter in self.books.letters}
         for copy in copies or ():

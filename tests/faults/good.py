@@ -25,6 +25,7 @@ from tests.faults.history import (
 )
 
 SALE = "1.1"
+PRICE_MINOR = 500
 DOORS = st.sampled_from(["http", "http", "http", "outside", "noise"])
 WANTS = st.lists(
     st.tuples(DOORS, st.sampled_from(["ann", "bob", "eve", "joe"]), st.integers(0, 2)),
@@ -90,7 +91,16 @@ class Making:
         records = tuple(Held(r.purchase_id, state[r.status], r.user_id, 1) for r in self.rows)
         type_ = {"CONFIRMED": "OrderCreated", "REJECTED": "PurchaseRejected"}
         return Books(
-            sales=[Sale(SALE, self.units, left, self.sold, per_user_limit=self.limit)],
+            sales=[
+                Sale(
+                    SALE,
+                    self.units,
+                    left,
+                    self.sold,
+                    per_user_limit=self.limit,
+                    unit_price_minor=PRICE_MINOR if self.has_payment else None,
+                )
+            ],
             rows=self.rows,
             gates=[
                 Gate(
@@ -111,7 +121,7 @@ class Making:
             letters=self.letters,
             copies=[(letter.key, letter.body) for letter in self.letters],
             charges=[
-                Charge(f"{SALE}/{r.purchase_id}", SALE, r.purchase_id, 500)
+                Charge(f"{SALE}/{r.purchase_id}", SALE, r.purchase_id, PRICE_MINOR)
                 for r in self.rows
                 if r.status == "CONFIRMED"
             ]

@@ -13,6 +13,9 @@ from typing import Any
 
 import attrs
 
+RECOVERY_MS_MAX = 60_000
+"""So long after a fault has ended may a promise wait for its order."""
+
 
 class Told(StrEnum):
     """What an answer means to whoever got it."""
@@ -83,14 +86,23 @@ class History:
     asked: dict[tuple[str, str], Asked] = attrs.field(factory=dict)
     """By (sale, purchase)."""
     put: list[Put] = attrs.field(factory=list)
-    fault_ended_ms: int = 0
-    """After this everything that was promised has a minute."""
+    faults: list[tuple[int, int]] = attrs.field(factory=list)
+    """When each fault began and when it ended."""
     freed: int = 0
     """Units that a lost gate held for nobody who was promised one; others may have gone home."""
 
     def ask(self, asked: Asked) -> Asked:
         """Note a purchase before its first attempt."""
         return self.asked.setdefault((asked.sale_id, asked.purchase_id), asked)
+
+    def due_ms(self, told_ms: int) -> int:
+        """Say when a promise must be an order: a minute after it was given.
+
+        Or a minute after the end of a fault that was there within that minute.
+        """
+        until_ms = told_ms + RECOVERY_MS_MAX
+        in_the_way = [end for began, end in self.faults if end > told_ms and began < until_ms]
+        return max([told_ms, *in_the_way]) + RECOVERY_MS_MAX
 
     def write(self, path: Path) -> None:
         """Keep it for a person who looks for what went wrong."""
@@ -111,6 +123,8 @@ class Sale:
     pending: int = 0
     per_user_limit: int | None = None
     state: str = "OPEN"
+    unit_price_minor: int | None = None
+    """None or 0: nothing is charged."""
 
 
 @attrs.frozen

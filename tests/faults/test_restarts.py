@@ -61,6 +61,7 @@ async def test_a_stop_is_in_time_while_a_server_hangs_and_loses_nothing(
     """
     async with standing(bus, tmp_path, 3) as stack:
         async with stack.under_load(40.0):
+            began_ms = now_ms()
             for what in ("gate", "bus", "database"):
                 await asyncio.sleep(1)
                 api, worker = stack.running(workers=False)[0], stack.running(workers=True)[0]
@@ -76,7 +77,7 @@ async def test_a_stop_is_in_time_while_a_server_hangs_and_loses_nothing(
                 assert worker_s <= WORKER_STOP_S_MAX, said
                 assert (api_code, worker_code) == (0, 0), said
                 await stack.ready(await stack.start("serve"), await stack.start("worker"))
-            stack.history.fault_ended_ms = now_ms()
+            stack.history.faults.append((began_ms, now_ms()))
         _, violations = await stack.judged()
     assert violations == []
 
@@ -87,6 +88,7 @@ async def test_a_second_signal_leaves_now_and_what_was_accepted_becomes_orders(
     """API and worker are told twice under load; the judge finds every promise kept."""
     async with standing("kafka", tmp_path, 4) as stack:
         async with stack.under_load(60.0):
+            began_ms = now_ms()
             await asyncio.sleep(2)
             for workers in (False, True):
                 program = stack.running(workers=workers)[0]
@@ -98,7 +100,7 @@ async def test_a_second_signal_leaves_now_and_what_was_accepted_becomes_orders(
                     assert await asyncio.to_thread(program.process.wait, 10) == -signal.SIGTERM
                     assert time.monotonic() - began < 1.0
                 await stack.ready(await stack.start("worker" if workers else "serve"))
-            stack.history.fault_ended_ms = now_ms()
+            stack.history.faults.append((began_ms, now_ms()))
         _, violations = await stack.judged()
     assert violations == []
     assert stack.load.accepted > 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
 
 from tests.integration.sql_proxy import CHUNK_BYTES, Proxy
 
@@ -17,7 +18,14 @@ class Wire(Proxy):
         super().__init__(upstream, None)
         self._delay_s = 0.0
         self._is_hole = False
+        self._is_black = False
         self._is_cut = False
+
+    def turn_to(self, upstream: str) -> None:
+        """Lead to another server from now on, and end what is connected to the one before."""
+        self._upstream = urlsplit(upstream)
+        for task in tuple(self._tasks):
+            task.cancel()
 
     def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Carry one connection; while the wire is cut it is closed at once."""
@@ -40,13 +48,28 @@ class Wire(Proxy):
         """Let requests through, and no reply ever: those of now are lost for good."""
         self._is_hole = True
 
+    def black_hole(self) -> None:
+        """Take everything and pass nothing on, either way, as a router does that lost its table."""
+        self._is_hole = self._is_black = True
+
     def mend(self) -> None:
         """Pass everything on again. A connection whose reply was swallowed is of no use: cut it."""
         if self._is_hole:
             for task in tuple(self._tasks):
                 task.cancel()
-        self._is_cut = self._is_hole = False
+        self._is_cut = self._is_hole = self._is_black = False
         self._delay_s = 0.0
+
+    async def _up(
+        self,
+        client: asyncio.StreamReader,
+        server: asyncio.StreamWriter,
+        reply_is_lost: asyncio.Event,
+    ) -> None:
+        while data := await client.read(CHUNK_BYTES):
+            if not self._is_black:
+                server.write(data)
+                await server.drain()
 
     async def _down(
         self,
@@ -64,10 +87,10 @@ class Wire(Proxy):
 
 
 @asynccontextmanager
-async def wire_before(url: str) -> AsyncIterator[Wire]:
-    """Stand before a server for the length of the context."""
+async def wire_before(url: str, port: int = 0) -> AsyncIterator[Wire]:
+    """Stand before a server for the length of the context, on a port of one's choice or any."""
     wire = Wire(url)
-    listener = await asyncio.start_server(wire.accept, "127.0.0.1", 0)
+    listener = await asyncio.start_server(wire.accept, "127.0.0.1", port)
     wire.port = listener.sockets[0].getsockname()[1]
     try:
         yield wire

@@ -39,6 +39,9 @@ return 'late'
 """
 """Keeps a single-threaded server from answering anybody."""
 
+STEPS_MIN = 4_000
+"""Commands given to both gates and to the model, with all books compared after each."""
+
 
 @pytest.fixture
 async def wire(redis_server: Redis) -> AsyncIterator[Wire]:
@@ -277,6 +280,7 @@ async def test_a_frozen_gate_is_given_up_within_its_share_and_may_have_taken_the
     await wire.aclose()
 
 
+@pytest.mark.timeout(300)
 def test_memory_and_redis_answer_alike(redis_server: Redis) -> None:
     """The differential run: the same random commands, the same answers and the same books."""
     with asyncio.Runner() as runner:
@@ -285,8 +289,9 @@ def test_memory_and_redis_answer_alike(redis_server: Redis) -> None:
         runner.run(redis_gate.install())
         machine = gate_machine(lambda: [MemoryStockGate(SystemClock()), redis_gate], runner.run)
         run_state_machine_as_test(
-            machine, settings=settings(max_examples=80, stateful_step_count=40, deadline=None)
+            machine, settings=settings(max_examples=120, stateful_step_count=50, deadline=None)
         )
+        assert machine.steps >= STEPS_MIN
         runner.run(wire.aclose())
 
 

@@ -38,6 +38,7 @@ from tests.servers import (
     running_registry,
 )
 from tests.servers.keeper import processes_marked
+from tests.servers.launch import Daemon
 
 ROOT = Path(__file__).parents[2]
 GONE_S_MAX = 10
@@ -79,6 +80,13 @@ async def test_frozen_redis_answers_nothing_until_it_is_thawed() -> None:
             server.thaw()
         async with redis.asyncio.Redis.from_url(server.url) as client:
             assert await client.ping()
+
+
+def test_redis_is_known_by_its_mark_while_it_runs() -> None:
+    """Guarantee: the keeper finds it when a run was killed; it hides its environment by default."""
+    with running_redis(ours=True) as server:
+        assert isinstance(server.runner, Daemon)
+        assert len(processes_marked({server.runner._uuid})) == 1
 
 
 async def test_postgres_answers_and_keeps_a_commit_over_a_kill() -> None:

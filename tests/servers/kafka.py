@@ -99,10 +99,12 @@ def running_kafka(
     sasl: bool = False,
     heap_mb: int = HEAP_MB,
     users: Mapping[str, str] | None = None,
+    advertised_port: int | None = None,
 ) -> AbstractContextManager[Kafka]:
     """Yield a running Kafka; `ours` (and `sasl`) start one that the test may stop and kill.
 
     `users` (name to password, by PLAIN) may do nothing before an ACL allows it.
+    `advertised_port` is where a local one sends its clients: to a wire that stands before it.
     """
     if sasl:
         return launch.running(
@@ -118,7 +120,7 @@ def running_kafka(
         ours=ours,
         attach=attach,
         container=_container,
-        local=functools.partial(_local, heap_mb, sasl=False),
+        local=functools.partial(_local, heap_mb, sasl=False, advertised_port=advertised_port),
     )
 
 
@@ -145,7 +147,13 @@ def _container() -> Kafka:
     )
 
 
-def _local(heap_mb: int, *, sasl: bool, users: Mapping[str, str] | None = None) -> Kafka:
+def _local(
+    heap_mb: int,
+    *,
+    sasl: bool,
+    users: Mapping[str, str] | None = None,
+    advertised_port: int | None = None,
+) -> Kafka:
     java, libraries = maven.java("kafka"), maven.kafka_libraries()
     port, controller = launch.free_port(), launch.free_port()
     folder = launch.private_folder("kafka")
@@ -165,7 +173,10 @@ def _local(heap_mb: int, *, sasl: bool, users: Mapping[str, str] | None = None) 
         ca = authority.certificate
         settings |= _sasl_settings(plain, authority.server_pem(), users or {})
     settings["listeners"] = ",".join(f"{name}://{HOST}:{at}" for name, at in listeners.items())
-    settings["advertised.listeners"] = settings["listeners"]
+    advertised = f"PLAINTEXT://{HOST}:{advertised_port or port}"
+    settings["advertised.listeners"] = settings["listeners"].replace(
+        f"PLAINTEXT://{HOST}:{port}", advertised
+    )
     properties = folder / "server.properties"
     properties.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
     logging = folder / "log4j2.properties"

@@ -52,9 +52,14 @@ class Postgres(launch.Server):
         _sql(self.dsn, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
 
-def running_postgres(*, ours: bool = False, tls: bool = False) -> AbstractContextManager[Postgres]:
-    """Yield a running PostgreSQL; `ours` starts one that the test may stop and kill."""
-    local = functools.partial(_local, tls=tls)
+def running_postgres(
+    *, ours: bool = False, tls: bool = False, folder: Path | None = None
+) -> AbstractContextManager[Postgres]:
+    """Yield a running PostgreSQL; `ours` starts one that the test may stop and kill.
+
+    `folder` is where a local one keeps everything; the caller made it, and removes it.
+    """
+    local = functools.partial(_local, folder, tls=tls)
     # The image would need the authority's files inside; the local one takes them as are.
     container = local if tls else _container
     return launch.running(
@@ -76,10 +81,10 @@ def _container() -> Postgres:
     return Postgres(kind="postgres", url=_url(port), origin=f"container {IMAGE}", runner=runner)
 
 
-def _local(*, tls: bool = False) -> Postgres:
+def _local(given: Path | None = None, *, tls: bool = False) -> Postgres:
     binary = launch.program("postgres", _candidates(), "postgresql")
     user = UNPRIVILEGED if os.geteuid() == 0 else None
-    port, folder = launch.free_port(), launch.private_folder("postgres")
+    port, folder = launch.free_port(), given or launch.private_folder("postgres")
     if user:
         account = pwd.getpwnam(user)
         os.chown(folder, account.pw_uid, account.pw_gid)

@@ -2,23 +2,42 @@
 
 from __future__ import annotations
 
+import functools
 from contextlib import AbstractContextManager
+from pathlib import Path
 
 from tests.servers import launch
 from tests.servers.launch import HOST
 
 IMAGE = "redis:7.4"
 # The gate's books must survive a restart and must never be evicted.
-SETTINGS = {"appendonly": "yes", "appendfsync": "everysec", "maxmemory-policy": "noeviction"}
+SETTINGS = {
+    "appendonly": "yes",
+    "appendfsync": "everysec",
+    "maxmemory-policy": "noeviction",
+    # A title is written over the environment, by whose mark the keeper knows its own.
+    "set-proc-title": "no",
+}
 
 
 class Redis(launch.Server):
     """A Redis server; `url` is `redis://127.0.0.1:PORT/0`."""
 
 
-def running_redis(*, ours: bool = False) -> AbstractContextManager[Redis]:
-    """Yield a running Redis; `ours` starts a fresh one that the test may stop and kill."""
-    return launch.running("redis", ours=ours, attach=attach, container=_container, local=_local)
+def running_redis(
+    *, ours: bool = False, folder: Path | None = None
+) -> AbstractContextManager[Redis]:
+    """Yield a running Redis; `ours` starts a fresh one that the test may stop and kill.
+
+    `folder` is where a local one keeps everything; the caller made it, and removes it.
+    """
+    return launch.running(
+        "redis",
+        ours=ours,
+        attach=attach,
+        container=_container,
+        local=functools.partial(_local, folder),
+    )
 
 
 def attach(url: str, origin: str) -> Redis:
@@ -33,9 +52,9 @@ def _container() -> Redis:
     return Redis(kind="redis", url=_url(port), origin=f"container {IMAGE}", runner=runner)
 
 
-def _local() -> Redis:
+def _local(given: Path | None = None) -> Redis:
     binary = launch.program("redis", ["redis-server", "valkey-server"], "redis-server")
-    port, folder = launch.free_port(), launch.private_folder("redis")
+    port, folder = launch.free_port(), given or launch.private_folder("redis")
     command = [binary, "--bind", HOST, "--port", str(port), "--dir", str(folder), *_arguments()]
     runner = launch.Daemon(command, ready=lambda: _ready(port), folder=folder)
     return Redis(kind="redis", url=_url(port), origin=binary, runner=runner)

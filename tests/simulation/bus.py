@@ -8,7 +8,14 @@ from enum import Enum, auto
 import attrs
 
 from flashsale_core.errors import Unavailable, Why
-from flashsale_core.events import Channel, Message, OrderEvent, ParkedMessage, PurchasesAccepted
+from flashsale_core.events import (
+    Barrier,
+    Channel,
+    Message,
+    OrderEvent,
+    ParkedMessage,
+    PurchasesAccepted,
+)
 from flashsale_core.ports import BusFeatures
 from flashsale_core.testing.plain_codec import PlainCodec
 from tests.simulation.chance import Crash, Dice, Fate, turn
@@ -86,15 +93,33 @@ class SimulatedBus:
         if fate is Fate.REPLY_LOST:
             raise Unavailable(Why.BUS_AWAY, "by chance", may_have_happened=True)
 
-    def _land(self, fact: PurchasesAccepted, *, may_be_late: bool) -> None:
+    async def barrier(self, marker: Barrier) -> int:
+        """Put the marker on every partition, one by one; whoever dies has put it on some."""
+        for partition in self._accepted:
+            await turn()
+            fate = self._dice.fate()
+            if fate is Fate.CRASH_BEFORE:
+                raise Crash
+            if fate is not Fate.AWAY:
+                partition.put(self._written(marker))
+            if fate is Fate.CRASH_AFTER:
+                raise Crash
+            if fate is not Fate.FINE:
+                raise Unavailable(Why.BUS_AWAY, "by chance", may_have_happened=True)
+        return PARTITIONS
+
+    def _written(self, fact: PurchasesAccepted | Barrier) -> Message:
         encoded = self._codec.encode(fact)
-        message = Message(
+        return Message(
             channel=Channel.ACCEPTED,
             body=encoded.body,
             headers=encoded.headers,
             content_type=encoded.content_type,
             origin="",
         )
+
+    def _land(self, fact: PurchasesAccepted, *, may_be_late: bool) -> None:
+        message = self._written(fact)
         partition = self._dice.random.choice(self._accepted)
         roll = self._dice.random.random()
         if may_be_late and roll < 0.5:

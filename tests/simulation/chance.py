@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import random
 import types
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator
+from contextlib import asynccontextmanager
 from enum import Enum, auto
 from typing import Any, TypeVar
 
@@ -134,6 +135,35 @@ class Chancy:
         if name in NEVER_RAISES:
             return away
         raise away
+
+
+TOGETHER = 0.2
+"""A rebuild whose database connection is gone believes that it is alone, and is not."""
+
+
+class ChancyRebuilds(Chancy):
+    """What rebuilds agree on, where being alone is a courtesy that is not always kept."""
+
+    def __init__(self, *given: Any) -> None:
+        """Begin with nobody at work."""
+        super().__init__(*given)
+        self._is_taken = False
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncIterator[bool]:
+        """Enter as the only rebuild, or almost."""
+        await turn()
+        if self._is_taken and self._dice.random.random() < TOGETHER:
+            yield True
+            return
+        if self._is_taken:
+            yield False
+            return
+        self._is_taken = True
+        try:
+            yield True
+        finally:
+            self._is_taken = False
 
 
 class WrittenClock:

@@ -21,7 +21,7 @@ from flashsale_core.model import (
 from flashsale_core.opening import Database
 from flashsale_core.ports import GateBooks
 from tests.faults.checker import Violation, check
-from tests.faults.history import Asked, Books, Event, Gate, Held, Letter, Put, Row
+from tests.faults.history import Asked, Books, Charge, Event, Gate, Held, Letter, Put, Row
 from tests.faults.history import Sale as SaleRow
 from tests.simulation.chance import Dice, Runner, WrittenClock
 from tests.simulation.world import ITEM, SALE_ID, World
@@ -32,6 +32,11 @@ COMMANDS = 80
 ROUNDS_MAX = 120
 ROUND_MS = 2_000
 """Quiet is waited for as a worker's loops do, two seconds a round."""
+PAID_SHARE = 0.4
+PRICE = 4_990
+TOKENS = {1: "declined", 3: "slow", 4: "declined", 6: "lost"}
+"""What becomes of a buyer's money."""
+LOSSES = ("flushall", "restart", "lost tail", "failover", "old primary")
 USERS = ("ann", "bob", "eve")
 PURCHASES = 14
 
@@ -60,7 +65,10 @@ class Episode:
         dice = self.world.dice
         dice.crash, dice.away, dice.lost = (dice.random.choice((0.0, 0.02, 0.1)) for _ in range(3))
         limit = dice.random.choice((None, None, 1, 2))
-        self.world.open(SaleTerms(units=dice.random.randint(1, 8), per_user_limit=limit))
+        terms = SaleTerms(units=dice.random.randint(1, 8), per_user_limit=limit)
+        if self.world.is_paid_for:
+            terms = attrs.evolve(terms, unit_price_minor=PRICE, currency="CHF")
+        self.world.open(terms)
         weights = list(WEIGHTS.values())
         for _ in range(self.commands):
             [command] = dice.random.choices(list(WEIGHTS), weights)
@@ -78,7 +86,7 @@ class Episode:
         """Ask over HTTP: for the first time, again, or twice at once."""
         roll = self.world.dice.random
         number = roll.randrange(PURCHASES)
-        request = _request(number)
+        request = _request(number, has_token=True)
         asked = self.world.history.ask(Asked(request.purchase_id, request.user_id, SALE_ID))
         for _ in range(roll.choice((1, 1, 1, 2))):
             process = roll.choice(self.world.processes)
@@ -91,7 +99,7 @@ class Episode:
             return
         one = self.world.dice.random.choice(kept)
         number = int(one.purchase_id.removeprefix("p"))
-        wrong = attrs.evolve(_request(number), user_id=UserId("mallory"))
+        wrong = attrs.evolve(_request(number, has_token=True), user_id=UserId("mallory"))
         process = self.world.dice.random.choice(self.world.processes)
 
         async def ask() -> None:
@@ -163,9 +171,25 @@ class Episode:
         """Let a message arrive that its sender had given up."""
         self.world.bus.land_late()
 
+    def save(self) -> None:
+        """Let the gate's disk and replica have what there is now."""
+        self.world.save()
+
     def lose_the_gate(self) -> None:
-        """Empty the gate, and begin another life of it."""
-        self.world.lose_the_gate()
+        """Break the gate's server."""
+        how = self.world.dice.random.choice(LOSSES)
+        self.trace.append(f"  {how}")
+        self.world.lose_the_gate(how)
+
+    def heal(self) -> None:
+        """Let a worker look after lost gates."""
+        process = self.world.dice.random.choice(self.world.processes)
+        self.world.begin("heal", self.world.heal(process))
+
+    def pay(self) -> None:
+        """Let a worker work payments off."""
+        process = self.world.dice.random.choice(self.world.processes)
+        self.world.begin("pay", self.world.pay(process))
 
     # ── rest ────────────────────────────────────────────────────────────────────────────────────
 
@@ -180,7 +204,11 @@ class Episode:
         world = self.world
         world.dice.calm()
         world.finish()
-        world.history.fault_ended_ms = world.clock.ms
+        world.history.faults.append((START_MS, world.clock.ms))
+        for process in world.processes:
+            world.begin("refresh", world.refresh(process))
+        world.begin("heal", world.heal(world.processes[0]))
+        world.finish()
         if world.sale().state is SaleState.PAUSED:
             world.begin("resume", world.move(world.processes[0], "resume"))
             world.finish()
@@ -204,7 +232,10 @@ class Episode:
             while partition.waiting:
                 world.begin("deliver", world.deliver(world.processes[0], partition))
                 world.finish()
+        world.begin("heal", world.heal(world.processes[0]))
+        world.finish()
         world.begin("sweep", world.sweep(world.processes[0]))
+        world.begin("pay", world.pay(world.processes[1]))
         world.begin("feed", world.feed(world.processes[1]))
         world.begin("relay", world.relay(1_000))
         world.finish()
@@ -214,7 +245,7 @@ class Episode:
         for asked in self.world.history.asked.values():
             told = [answer.told.value for answer in asked.answers]
             if set(told) == {"unknown"} and self.world.dice.random.random() < 0.5:
-                request = _request(int(asked.purchase_id.removeprefix("p")))
+                request = _request(int(asked.purchase_id.removeprefix("p")), has_token=True)
                 process = self.world.dice.random.choice(self.world.processes)
                 self.world.begin("buy again", self.world.buy(process, asked, request))
         self.world.finish()
@@ -227,11 +258,17 @@ class Episode:
             and all(partition.waiting == 0 for partition in world.bus.partitions)
             and world.run(world.database.outbox.backlog()) == 0
             and counts[ParkedStatus.WAITING] == counts[ParkedStatus.RETRYING] == 0
-            and self._gate_books().journal == 0
+            and world.run(world.database.payments.counts()).pending == 0
+            and not isinstance(books := self._look(), Unavailable)
+            and books.journal == 0
         )
 
-    def _gate_books(self) -> GateBooks:
+    def _look(self) -> GateBooks | Unavailable:
         [books] = Runner()(self.world.gate.books([(SALE_ID, self.world.sale().epoch)]))
+        return books
+
+    def _gate_books(self) -> GateBooks:
+        books = self._look()
         assert not isinstance(books, Unavailable), books
         return books
 
@@ -249,6 +286,7 @@ class Episode:
                     sale.pending,
                     sale.terms.per_user_limit,
                     sale.state.value,
+                    sale.terms.unit_price_minor,
                 )
             ],
             rows=[_row(order) for order in self._orders()],
@@ -275,6 +313,12 @@ class Episode:
             ],
             letters=[_letter(one) for one in self._parked()],
             copies=[(copy.message.key, copy.message.body) for copy in world.bus.copies],
+            charges=[
+                Charge(key, one.sale_id, one.purchase_id, one.amount_minor)
+                for key, one in world.provider.charges.items()
+            ]
+            if world.is_paid_for
+            else None,
             outbox=world.run(world.database.outbox.backlog()),
             waiting=sum(partition.waiting for partition in world.bus.partitions),
         )
@@ -311,6 +355,9 @@ WEIGHTS: dict[Callable[[Episode], None], int] = {
     Episode.buy_as_somebody_else: 3,
     Episode.refresh: 3,
     Episode.send_noise: 2,
+    Episode.pay: 6,
+    Episode.heal: 4,
+    Episode.save: 2,
     Episode.lose_the_gate: 1,
 }
 
@@ -324,12 +371,18 @@ def begin(
     """Make an episode of a seed: the same seed brings the same."""
     trace: list[str] = []
     dice, clock = Dice(random.Random(seed)), WrittenClock(START_MS)
-    world = World(dice, clock, make_database(clock), run, trace.append)
+    is_paid_for = dice.random.random() < PAID_SHARE
+    database = make_database(clock)
+    world = World(dice, clock, database, run, trace.append, is_paid_for=is_paid_for)
     return Episode(seed, commands, world, trace)
 
 
-def _request(number: int) -> PurchaseRequest:
-    """Make the request of a number: one user and one content under one id, always."""
+def _request(number: int, *, has_token: bool = False) -> PurchaseRequest:
+    """Make the request of a number: one user and one content under one id, always.
+
+    At the outside door there is no field for a token.
+    """
+    token = f"{TOKENS.get(number % 7, 'tok')}-{number}" if has_token else None
     return PurchaseRequest(
         purchase_id=PurchaseId(f"p{number}"),
         user_id=UserId(USERS[number % len(USERS)]),
@@ -337,6 +390,7 @@ def _request(number: int) -> PurchaseRequest:
         quantity=1,
         requested_at_ms=START_MS,
         source=Source.WEB,
+        payment_token=token,
     )
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 import attrs
 
-from flashsale_core.arming import rebuild_stopped
 from flashsale_core.board import SaleBoard
 from flashsale_core.errors import Conflict, StaleEpoch, Unavailable, Why
 from flashsale_core.events import Channel, Message, OrderEvent
@@ -17,18 +17,27 @@ from flashsale_core.model import ItemId, PurchaseRequest, PurchaseState, Sale, S
 from flashsale_core.opening import Database
 from flashsale_core.outcomes import Accepted, OutcomeUnknown
 from flashsale_core.parking import Parking
+from flashsale_core.payment import Cashier, PaymentWaits
 from flashsale_core.purchase import PurchaseDesk
+from flashsale_core.rebuild import Rebuild
 from flashsale_core.selling import SaleDesk
 from flashsale_core.sweeper import Sweeper
 from flashsale_core.testing.plain_codec import PlainCodec
+from flashsale_core.validation import needs_token
 from flashsale_memory.gate import MemoryStockGate
+from flashsale_memory.payment_gateway import MemoryPaymentGateway
 from tests.faults.history import Answer, Asked, History, Told
 from tests.simulation.bus import Partition, SimulatedBus
-from tests.simulation.chance import Chancy, Crash, Dice, Runner, WrittenClock
+from tests.simulation.chance import Chancy, ChancyRebuilds, Crash, Dice, Runner, WrittenClock, turn
 
 ITEM = ItemId("1")
 SALE_ID = SaleId("1.1")
 PROCESSES = 2
+WAITS = PaymentWaits(deadline_ms=1_000, lease_ms=3_000, retry_initial_ms=100, retry_max_ms=1_000)
+QUEUED_DUE_MS = 20_000
+"""Ten minutes as a rule; short here, as quiet is waited for in steps of two seconds."""
+PATIENCE_TURNS = 12
+"""So many turns of others go by while somebody waits; then the time is over."""
 DELIVERY_MAX = 3
 """Small deliveries: more of them, so more that can go wrong between two."""
 
@@ -45,8 +54,12 @@ def _nothing(*_: Any, **__: Any) -> None:
     return
 
 
-async def _at_once(_: int) -> None:
-    """Wait no time: it is simulated, and turned elsewhere."""
+@attrs.frozen
+class Server:
+    """What one server of the gate has: its keys, and what its functions remember."""
+
+    keys: tuple[dict[Any, Any], ...]
+    memory: tuple[dict[Any, Any], ...]
 
 
 @attrs.frozen
@@ -66,6 +79,8 @@ class Process:
     parking: Parking
     sweeper: Sweeper
     selling: SaleDesk
+    rebuild: Rebuild
+    cashier: Cashier
 
 
 class World:
@@ -78,23 +93,32 @@ class World:
         database: Database,
         run: Runner,
         trace: Callable[[str], None],
+        *,
+        is_paid_for: bool = False,
     ) -> None:
         """Wire it as the containers do, with every port held at arm's length."""
+        self.is_paid_for = is_paid_for
+        self.rebuilds = 0
         self.dice, self.clock, self.database, self.run, self.trace = (
             *(dice, clock, database),
             *(run, trace),
         )
         self.history = History()
         self.codec = PlainCodec()
-        self.gate = MemoryStockGate(clock)
+        self.gate = MemoryStockGate(clock, queued_due_ms=QUEUED_DUE_MS)
         self.bus = SimulatedBus(dice, self.codec)
         self.actors: list[Actor] = []
         self.slices = 0
         at_hand = Runner()
         self._gate = Chancy(self.gate, Why.GATE_AWAY, dice, at_hand, trace)
+        self.provider = MemoryPaymentGateway()
+        self._provider = Chancy(self.provider, Why.PAYMENT_AWAY, dice, at_hand, trace)
+        self._rebuilds = ChancyRebuilds(database.rebuilds, Why.DATABASE_AWAY, dice, run, trace)
+        self._seen: list[tuple[dict[Any, Any], ...]] = []
+        self._old_primary: Server | None = None
         self._ports = {
             name: Chancy(getattr(database, name), Why.DATABASE_AWAY, dice, run, trace)
-            for name in ("orders", "catalogue", "outbox", "parked")
+            for name in ("orders", "catalogue", "outbox", "parked", "payments", "notes")
         }
         self.processes = [self._process() for _ in range(PROCESSES)]
 
@@ -102,20 +126,27 @@ class World:
         bus: Any = self.bus
         gate, observer = self._gate, Silent()
         orders, parked = self._ports["orders"], self._ports["parked"]
+        rules = (needs_token,) if self.is_paid_for else ()
         board = SaleBoard(self._ports["catalogue"])
         fulfilment = Fulfilment(
-            board=board, gate=gate, orders=orders, codec=self.codec, observer=observer
+            board=board,
+            gate=gate,
+            orders=orders,
+            codec=self.codec,
+            observer=observer,
+            rules=rules,
+            has_gateway=self.is_paid_for,
         )
         return Process(
             board=board,
-            desk=PurchaseDesk(board=board, gate=gate, bus=bus, clock=self.clock),
+            desk=PurchaseDesk(board=board, gate=gate, bus=bus, clock=self.clock, rules=rules),
             parking=Parking(
                 fulfilment=fulfilment,
                 parked=parked,
-                rebuilds=self.database.rebuilds,
+                rebuilds=self._rebuilds,
                 bus=bus,
                 observer=observer,
-                handling=Handling(self.database.notes, "this life"),
+                handling=Handling(self._ports["notes"], "this life"),
             ),
             sweeper=Sweeper(
                 board=board,
@@ -132,9 +163,42 @@ class World:
                 gate=gate,
                 parked=parked,
                 clock=self.clock,
-                wait=_at_once,
+                wait=self._wait,
+            ),
+            rebuild=Rebuild(
+                board=board,
+                catalogue=self._ports["catalogue"],
+                gate=gate,
+                bus=bus,
+                rebuilds=self._rebuilds,
+                observer=observer,
+                clock=self.clock,
+                wait=self._wait,
+                new_id=self._new_rebuild,
+            ),
+            cashier=Cashier(
+                payments=self._ports["payments"],
+                gateway=self._provider,
+                gate=gate,
+                observer=observer,
+                clock=self.clock,
+                waits=WAITS,
+                chance=self.dice.random.random,
             ),
         )
+
+    def _new_rebuild(self) -> str:
+        self.rebuilds += 1
+        return f"rebuild-{self.rebuilds}"
+
+    async def _wait(self, milliseconds: int) -> None:
+        """Let others go on for a while, or until the time is over."""
+        until_ms = self.clock.ms + milliseconds
+        for _ in range(PATIENCE_TURNS):
+            await turn()
+            if self.clock.ms >= until_ms:
+                return
+        self.clock.ms = max(self.clock.ms, until_ms)
 
     def open(self, terms: SaleTerms) -> None:
         """Open the sale before anything breaks, and let every process see it."""
@@ -144,33 +208,55 @@ class World:
             gate=self.gate,
             parked=self.database.parked,
             clock=self.clock,
-            wait=_at_once,
+            wait=self._wait,
+            has_gateway=self.is_paid_for,
         )
         self.run(selling.init(ITEM, terms))
         self.see_sales()
 
-    def lose_the_gate(self) -> None:
-        """Empty the gate while every process dies; begin its next life as an operator does.
+    # ── the gate's server ───────────────────────────────────────────────────────────────────────
 
-        Until then the workers record what was promised by the database alone.
-        """
-        self.close()
+    def _server(self) -> Server:
+        gate = self.gate
+        return Server((gate._ledgers, gate._ended), (gate._armed, gate._loading))
+
+    def _become(self, server: Server) -> None:
+        gate = self.gate
+        gate._ledgers, gate._ended = server.keys
+        gate._armed, gate._loading = server.memory
+
+    def save(self) -> None:
+        """Let what the keys hold now be what a disk, or a replica, has of them later."""
+        self._seen = [*self._seen[-2:], copy.deepcopy(self._server().keys)]
+
+    def lose_the_gate(self, how: str) -> None:
+        """Let the gate's server be emptied, restarted, cut back, failed over, or come back."""
         for ledger in self.gate._ledgers.values():
             units = ledger.units
             self.history.freed += units[PurchaseState.RESERVED] + units[PurchaseState.OUTSIDE]
-        for forgotten in (self.gate._ledgers, self.gate._armed, self.gate._loading):
-            forgotten.clear()
-        cruelty = self.dice.crash, self.dice.away, self.dice.lost
-        self.dice.calm()
-        self.run(self.database.catalogue.raise_epoch(SALE_ID))
-        self.see_sales()
-        for partition in self.bus.partitions:
-            while partition.channel is Channel.ACCEPTED and partition.waiting:
-                self.begin("drain", self.deliver(self.processes[0], partition))
-                self.finish()
-        self.run(rebuild_stopped(self.database.catalogue, self.gate, SALE_ID))
-        self.see_sales()
-        self.dice.crash, self.dice.away, self.dice.lost = cruelty
+        # Whoever is under way may have been told nothing yet of the unit that it holds.
+        self.history.freed += len(self.actors)
+        now = self._server()
+        old = copy.deepcopy(self.dice.random.choice(self._seen)) if self._seen else now.keys
+        match how:
+            case "flushall":
+                self._become(Server(({}, {}), now.memory))
+            case "restart":
+                self._become(Server(now.keys, ({}, {})))
+            case "lost tail":
+                self._become(Server(old, ({}, {})))
+            case "failover":
+                self._old_primary = now
+                self._become(Server(old, ({}, {})))
+            case "old primary":
+                if self._old_primary is not None:
+                    self._become(self._old_primary)
+            case _:
+                raise AssertionError(how)
+
+    async def heal(self, process: Process) -> None:
+        """Look after lost gates, as a worker's loop does."""
+        await process.rebuild.heal()
 
     def see_sales(self) -> None:
         """Let every process see the list of sales."""
@@ -219,7 +305,17 @@ class World:
     def finish(self) -> None:
         """Let all that is under way come to its end."""
         while self.actors:
+            if all(actor.name == "heal" for actor in self.actors):
+                # A rebuild waits until the workers have taken what waits.
+                for partition in self.bus.partitions:
+                    if partition.channel is Channel.ACCEPTED and partition.waiting:
+                        self.begin("drain", self.deliver(self.processes[0], partition))
             self.go_on()
+
+    async def pay(self, process: Process) -> None:
+        """Work payments off."""
+        for held in await process.cashier.claim(2):
+            await process.cashier.handle(held)
 
     async def buy(self, process: Process, asked: Asked, request: PurchaseRequest) -> None:
         """Ask over HTTP once, and note what was told; a crash tells nothing."""

@@ -8,8 +8,8 @@ import attrs
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 
-from tests.faults.checker import RECOVERY_MS_MAX, Name, check
-from tests.faults.good import SALE, full_story, good_stories
+from tests.faults.checker import Name, check
+from tests.faults.good import PRICE_MINOR, SALE, full_story, good_stories
 from tests.faults.history import (
     Answer,
     Asked,
@@ -71,7 +71,7 @@ def write_order(history: History, books: Books, purchase: str, user: str) -> Non
     books.rows.append(Row(SALE, purchase, user, 1, "CONFIRMED", None, at_ms))
     books.events.append(Event(f"e-{purchase}", "OrderCreated", SALE, purchase))
     if books.charges is not None:
-        books.charges.append(Charge(purchase, SALE, purchase))
+        books.charges.append(Charge(purchase, SALE, purchase, PRICE_MINOR))
     sell(books, 1)
     [gate] = books.gates
     users = dict(gate.users)
@@ -178,7 +178,7 @@ def reject(books: Books, asked: Asked, reason: str) -> None:
 def confirm_too_late(history: History, books: Books) -> None:
     """The order came when its buyer had given up."""
     asked = accepted(history, books)
-    late_ms = max(asked.answers[-1].at_ms, history.fault_ended_ms) + RECOVERY_MS_MAX + 1
+    late_ms = history.due_ms(asked.answers[-1].at_ms) + 1
     change_row(books, asked.purchase_id, recorded_at_ms=late_ms)
 
 
@@ -266,7 +266,7 @@ def charge_a_refused_one(history: History, books: Books) -> None:
     refused = [one for one in history.asked.values() if one.was_refused]
     need(refused and books.charges is not None)
     assert books.charges is not None
-    books.charges.append(Charge("k", SALE, refused[0].purchase_id))
+    books.charges.append(Charge("k", SALE, refused[0].purchase_id, PRICE_MINOR))
 
 
 @doctored(Name.ORDER_WITHOUT_CHARGE)
@@ -275,6 +275,14 @@ def give_it_away(history: History, books: Books) -> None:
     need(books.charges)
     assert books.charges is not None
     books.charges.pop()
+
+
+@doctored(Name.WRONG_CHARGE)
+def charge_too_much(_: History, books: Books) -> None:
+    """The provider took more than the price."""
+    need(books.charges)
+    assert books.charges is not None
+    books.charges[0] = attrs.evolve(books.charges[0], amount_minor=PRICE_MINOR + 1)
 
 
 @doctored(Name.UNSOLD)
@@ -401,6 +409,13 @@ def keep_a_copy_back(history: History, books: Books) -> None:
     books.copies.pop()
 
 
+@doctored(Name.UNSIGNED_DISCARD)
+def discard_without_a_name(_: History, books: Books) -> None:
+    """A message was thrown away, and the trail does not say by whom."""
+    need(books.letters)
+    books.letters[0] = attrs.evolve(books.letters[0], status="DISCARDED")
+
+
 @doctored(Name.UNACCOUNTED_MESSAGE)
 def swallow_a_message(history: History, books: Books) -> None:
     """A message was taken, and nothing became of it."""
@@ -519,6 +534,14 @@ def test_a_promise_may_end_by_the_bank_or_by_a_named_operator() -> None:
                 )
             )
         assert check(history, books) == []
+
+
+def test_each_fault_has_a_minute_of_its_own_and_excuses_nothing_else() -> None:
+    """Faults long before a promise, or long after its order was due, give it no more time."""
+    history = History(faults=[(0, 5_000), (20_000, 30_000), (500_000, 900_000)])
+    assert history.due_ms(1_000) == 90_000
+    assert history.due_ms(40_000) == 100_000
+    assert history.due_ms(450_000) == 960_000
 
 
 def test_an_empty_gate_is_no_excuse() -> None:

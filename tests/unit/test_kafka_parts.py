@@ -1,5 +1,6 @@
 """What of the Kafka adapter needs no broker: lanes, turns, bytes, and the map of errors."""
 
+import asyncio
 import inspect
 import logging
 import ssl
@@ -14,6 +15,7 @@ from flashsale_core.errors import Corrupt, Unavailable, Why
 from flashsale_core.events import Channel
 from flashsale_core.testing.event_bus import dead_letter
 from flashsale_kafka import faults
+from flashsale_kafka.committing import Committer
 from flashsale_kafka.connecting import quiet_driver
 from flashsale_kafka.lanes import Lanes
 from flashsale_kafka.topics import DAY_MS, TopicShape
@@ -339,3 +341,40 @@ def test_a_level_that_somebody_chose_is_left_alone() -> None:
         assert logger.level == logging.DEBUG
     finally:
         logger.setLevel(logging.NOTSET)
+
+
+class Slow:
+    """What of a consumer commits, when it is told that it may."""
+
+    def __init__(self) -> None:
+        """Begin with nothing committed."""
+        self.may_end = asyncio.Event()
+        self.committed: list[dict[TopicPartition, int]] = []
+
+    async def commit(self, offsets: dict[TopicPartition, int]) -> None:
+        """Commit, in the end."""
+        await self.may_end.wait()
+        self.committed.append(offsets)
+
+
+async def test_a_stop_and_the_loop_may_wait_for_the_same_commit() -> None:
+    """Both are told of its end; a stop that fails there would not leave the group."""
+    done, place = asyncio.Event(), TopicPartition("accepted", 0)
+    lanes = Lanes(Channel.ACCEPTED, 10, message_of, lambda: None)
+    lanes.own([place])
+    lanes.add({place: [record(7)]})
+    delivery = lanes.next_delivery()
+    assert delivery is not None
+    lanes.end(delivery, is_done=True)
+    consumer = Slow()
+    committer = Committer(consumer, lanes, done)
+    done.set()
+    always = asyncio.create_task(committer.always())
+    await asyncio.sleep(0)
+    waiting = [asyncio.create_task(committer.last()) for _ in range(2)]
+    await asyncio.sleep(0)
+    consumer.may_end.set()
+    async with asyncio.timeout(1):
+        await asyncio.gather(*waiting)
+    always.cancel()
+    assert consumer.committed == [{place: 8}]

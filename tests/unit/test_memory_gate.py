@@ -15,6 +15,9 @@ from flashsale_core.testing.stock_gate import MakeGate, StockGateContract
 from flashsale_memory.clock import SystemClock
 from flashsale_memory.gate import MemoryStockGate
 
+STEPS_MIN = 2_000
+"""Commands given to the gate and to the model, with all books compared after each."""
+
 
 @pytest.fixture
 def make_gate() -> MakeGate:
@@ -55,6 +58,7 @@ def test_the_memory_gate_is_the_machine() -> None:
     with asyncio.Runner() as runner:
         machine = gate_machine(lambda: [MemoryStockGate(SystemClock())], runner.run)
         run_state_machine_as_test(machine, settings=settings(max_examples=60, deadline=None))
+        assert machine.steps >= STEPS_MIN
 
 
 def test_the_memory_gate_with_limits_is_the_machine_with_limits() -> None:

@@ -496,6 +496,17 @@ async def test_a_repeat_without_its_token_gets_its_old_answer(till: Till) -> Non
     assert again.is_sold
 
 
+async def test_a_message_of_another_service_with_the_same_id_costs_no_token(till: Till) -> None:
+    """It has no field for one, and may come before the buyer's own message does."""
+    # Without a worker the memory bus confirms nothing in time: the outcome is unknown.
+    await till.world.desk.buy(request("p1", token=TOKEN))
+    message = till.world.message(request("p1"))
+    assert (await till.world.fulfilment.process([message])).left == [[]]
+    assert await till.status() == PENDING
+    await till.work()
+    assert await till.status() == CONFIRMED
+
+
 async def test_a_repeat_while_pending_is_answered_and_charges_nobody(till: Till) -> None:
     """Q says that the promise is safe; the row stays pending."""
     await till.buy()

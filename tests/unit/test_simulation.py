@@ -7,15 +7,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
+from flashsale_core import batch, fulfilment
+from flashsale_core.arming import expected_books
 from flashsale_core.fulfilment import Fulfilment
 from flashsale_core.model import Sale
 from flashsale_core.outcomes import Accepted, BuyAnswer
 from flashsale_core.ports import Claim
 from flashsale_core.purchase import PurchaseDesk
+from flashsale_core.rebuild import Rebuild
 from flashsale_core.sweeper import Sweeper
 from flashsale_memory.gate import MemoryStockGate
+from flashsale_memory.payment_gateway import MemoryPaymentGateway
 from tests.simulation.chance import Runner
 from tests.simulation.databases import InMemory, InSqlite
 from tests.simulation.episode import begin
@@ -27,7 +32,7 @@ pytestmark = pytest.mark.model
 SEED = 20_261_122
 MEMORY_COMMANDS = 40_000
 SQLITE_COMMANDS = 1_200
-ENOUGH = 24_000
+ENOUGH = 120_000
 """Commands within which each missing mechanism is found, with plenty to spare."""
 
 
@@ -135,6 +140,62 @@ def duplicate_check(patch: pytest.MonkeyPatch) -> None:
         return judge(gate, ledger, door, claim)
 
     patch.setattr(MemoryStockGate, "_claim", forgetful)
+
+
+@missing
+def refusal_burned_by_the_worker(patch: pytest.MonkeyPatch) -> None:
+    """A REJECTED row stands, and the gate would take a unit for the same id over HTTP."""
+    patch.setattr(MemoryStockGate, "_burn", lambda *_: None)
+
+
+@missing
+def barrier(patch: pytest.MonkeyPatch) -> None:
+    """A rebuild reads the books without waiting for what was promised."""
+
+    async def idle(*_: Any) -> None:
+        return
+
+    patch.setattr(Rebuild, "_drain", idle)
+
+
+@missing
+def epoch_of_the_promise(patch: pytest.MonkeyPatch) -> None:
+    """A gate that lost its keys is armed again under the epoch that it had."""
+
+    async def same(self: Any, _: Any) -> Any:
+        sales = await self._catalogue.current()
+        for sale in sales:
+            self._gate._inner._armed.pop(sale.sale_id, None)
+            token = await self._gate.begin_load(sale.sale_id, sale.epoch, sale.terms, sale.state)
+            books = await self._catalogue.read_books(sale.sale_id)
+            for record in books.records:
+                await self._gate.load(sale.sale_id, token, [record])
+            await self._gate.arm(sale.sale_id, token, expected_books(books))
+        return sales
+
+    patch.setattr(Rebuild, "_next_lives", same)
+
+
+@missing
+def token_of_the_buyer(patch: pytest.MonkeyPatch) -> None:
+    """A message of another service decides, and knows nothing of the buyer's money."""
+    known = batch.decide
+
+    def forgetful(work: Any, one: Any, reason: Any, at_ms: int = 0, _: Any = None) -> None:
+        known(work, one, reason, at_ms)
+
+    patch.setattr(fulfilment, "decide", forgetful)
+
+
+@missing
+def key_of_the_charge(patch: pytest.MonkeyPatch) -> None:
+    """Whoever does not know what became of a charge asks for another one."""
+    charge = MemoryPaymentGateway.charge
+
+    async def anew(self: MemoryPaymentGateway, one: Any) -> Any:
+        return await charge(self, attrs.evolve(one, key=f"{one.key}-{len(self.calls)}"))
+
+    patch.setattr(MemoryPaymentGateway, "charge", anew)
 
 
 @pytest.mark.parametrize("take_out", BREAKS, ids=[one.__name__ for one in BREAKS])

@@ -60,12 +60,16 @@ class Committer:
             if not self._offered:
                 return True
             self._attempt = asyncio.ensure_future(self._consumer.commit(self._offered))
-        await asyncio.wait([self._attempt], timeout=COMMIT_S_MAX)
-        if not self._attempt.done():
+        attempt = self._attempt
+        await asyncio.wait([attempt], timeout=COMMIT_S_MAX)
+        if not attempt.done():
             return False
-        ended, self._attempt = self._attempt, None
+        if self._attempt is not attempt:
+            # A rebalance waited for the same attempt, and was told first.
+            return True
+        self._attempt = None
         try:
-            ended.result()
+            attempt.result()
         except LOST:
             # The partitions are others' by now; the rebalance that says so is under way.
             return True

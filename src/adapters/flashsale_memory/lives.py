@@ -88,8 +88,8 @@ class GateLives:
         epoch, current = self._loading.get(sale_id, (Epoch(0), ""))
         if current != token:
             raise Unavailable(Why.NOT_ARMED, f"no open load of {sale_id} with this token")
-        ledger = self._ledgers[sale_id]
-        if self._known(sale_id) != epoch:
+        ledger = self._ledgers.get(sale_id)
+        if ledger is None or self._known(sale_id) != epoch:
             raise Unavailable(Why.NOT_ARMED, f"{sale_id} began another life during the load")
         return ledger
 

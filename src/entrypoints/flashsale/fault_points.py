@@ -47,6 +47,8 @@ class Site:
     methods: tuple[str, ...]
     moment: Moment
     when: Callable[..., bool] = _always
+    found: Callable[[Any], bool] = _always
+    """Says of a call's answer whether it passes a point that lies after the call."""
 
 
 def _claims(batches: Any) -> bool:
@@ -67,7 +69,7 @@ def _marks(*given: Any) -> bool:
 
 
 class Point(Enum):
-    """Every fault point, in the order in which a purchase passes them."""
+    """Every fault point: as a purchase passes them, a payment, and the rebuild of a gate."""
 
     AFTER_RESERVE = Site("after-reserve", "gate", ("reserve",), Moment.AFTER, _claims)
     AFTER_PUBLISH_SENT = Site("after-publish-sent", "bus", ("publish",), Moment.SENT, _promises)
@@ -79,6 +81,23 @@ class Point(Enum):
     BEFORE_FOLLOW = Site("before-follow", "gate", ("follow",), Moment.BEFORE)
     BEFORE_ACK = Site("before-ack", "subscription", ("acknowledge",), Moment.BEFORE)
     AFTER_OUTBOX_PUBLISH = Site("after-outbox-publish", "bus", ("publish",), Moment.AFTER, _tells)
+
+    AFTER_CLAIM = Site("after-claim", "payments", ("claim_due",), Moment.AFTER, found=bool)
+    BEFORE_CHARGE = Site("before-charge", "payment_gateway", ("charge",), Moment.BEFORE)
+    AFTER_CHARGE = Site("after-charge", "payment_gateway", ("charge",), Moment.AFTER)
+    BEFORE_SETTLE = Site("before-settle", "payments", ("settle",), Moment.BEFORE)
+    AFTER_SETTLE = Site("after-settle", "payments", ("settle",), Moment.AFTER)
+
+    AFTER_RAISE_EPOCH = Site("after-raise-epoch", "catalogue", ("raise_epoch",), Moment.AFTER)
+    AFTER_DISARM = Site("after-disarm", "gate", ("disarm",), Moment.AFTER)
+    AFTER_SURVIVORS = Site("after-survivors", "bus", ("barrier",), Moment.BEFORE)
+    AFTER_BARRIER = Site("after-barrier", "bus", ("barrier",), Moment.AFTER)
+    AFTER_BEGIN_LOAD = Site("after-begin-load", "gate", ("begin_load",), Moment.AFTER, found=bool)
+    BEFORE_BOOKS = Site("before-books", "catalogue", ("books",), Moment.BEFORE)
+    AFTER_BOOKS = Site("after-books", "catalogue", ("books",), Moment.AFTER)
+    AFTER_LOAD_CHUNK = Site("after-load-chunk", "gate", ("load",), Moment.AFTER)
+    BEFORE_ARM = Site("before-arm", "gate", ("arm",), Moment.BEFORE)
+    AFTER_ARM = Site("after-arm", "gate", ("arm",), Moment.AFTER)
 
     @property
     def site(self) -> Site:
@@ -92,7 +111,8 @@ AWAY = {
     "gate": Why.GATE_AWAY,
     "bus": Why.BUS_AWAY,
     "subscription": Why.BUS_AWAY,
+    "payment_gateway": Why.PAYMENT_AWAY,
 }
 """What a failing port says; the others are the database's."""
-IN_DATABASE = ("orders", "catalogue", "outbox", "parked")
+IN_DATABASE = ("orders", "catalogue", "outbox", "parked", "payments")
 """The ports that one database is."""

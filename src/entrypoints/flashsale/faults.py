@@ -215,7 +215,7 @@ class Faults:
                     return away
                 raise
             try:
-                await self._pass(due, Moment.AFTER)
+                await self._pass([one for one in due if one.site.found(result)], Moment.AFTER)
             except BaseException:
                 if method == "take":
                     # What was fetched and is never ended would hold its partition up for ever.

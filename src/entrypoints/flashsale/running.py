@@ -103,6 +103,9 @@ def _break(container: Commands, faults: Faults) -> None:
     container.gate.override(faults.around("gate", container.gate()))
     container.bus.override(faults.around_bus(container.bus()))
     container.database.override(faults.around_database(container.database()))
+    gateway = container.providers.get("payment_gateway")
+    if gateway is not None and gateway() is not None:
+        gateway.override(faults.around("payment_gateway", gateway()))
 
 
 @asynccontextmanager

@@ -6,7 +6,7 @@ a differential test: the same commands on all, the same answers from all.
 
 import itertools
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import attrs
 from hypothesis import strategies as st
@@ -162,15 +162,22 @@ OpenGates = Callable[[], Sequence[StockGate]]
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
 
+class CountedMachine(RuleBasedStateMachine):
+    """A machine that says how much it tried."""
+
+    steps: ClassVar[int] = 0
+    """Commands that were given, each with all books compared after it."""
+
+
 def gate_machine(  # noqa: C901 - a machine closes over its gates
     open_gates: OpenGates, run: Run, *, per_user: int = 0
-) -> type[RuleBasedStateMachine]:
+) -> type[CountedMachine]:
     """Make the machine. `open_gates` is called once per example; `run` runs a coroutine.
 
     `per_user` is the gates' limit, in a window that is longer than the run; 0: they have none.
     """
 
-    class GateMachine(RuleBasedStateMachine):
+    class GateMachine(CountedMachine):
         """The same commands to every gate, the same answers from every gate and the model."""
 
         @initialize(terms=TERMS)
@@ -251,6 +258,7 @@ def gate_machine(  # noqa: C901 - a machine closes over its gates
         def books_agree(self) -> None:
             if not hasattr(self, "model"):
                 return
+            GateMachine.steps += 1
             known = self.model.known.values()
             held_by = {user for state, user, _, _ in known if state in HOLDING}
             for books in self._all(lambda s: s.books()):
