@@ -9,6 +9,7 @@ import asyncio
 import random
 import re
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -60,17 +61,19 @@ async def test_deaths_at_every_point_and_of_every_server_lose_and_double_nothing
     """
     async with standing("kafka", tmp_path, SEED) as stack:
         async with stack.under_load(RATE):
-            for points in (*_together(AT_THE_DOOR), *_together(AT_WORK), *_together(IN_A_REBUILD)):
-                async with stack.breaking():
-                    await die_at(stack, *points)
+            # One fault: whoever comes is armed, and nobody works off what the dead have left.
+            async with stack.breaking():
+                for several in (AT_THE_DOOR, AT_WORK, IN_A_REBUILD):
+                    for points in _together(several):
+                        await die_at(stack, *points)
+                    await stack.whole()
             for name in KINDS_IN_SHORT:
                 async with stack.breaking():
-                    await stack.whole()
                     await KINDS[name](stack)
             assert await stack.recovered() < RECOVERY_S_MAX
         assert await stack.discard_some()
         _, violations = await stack.judged()
-    assert violations == []
+    assert Counter(one.name.value for one in violations) == {}, violations[:5]
     assert set(stack.points_hit) == EVERY_POINT
 
 
