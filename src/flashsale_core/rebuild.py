@@ -29,6 +29,8 @@ SURVIVORS_MAX = 500
 """Journal entries looked at, and purchases published, in one go."""
 DRAIN_LOOK_MS = 50
 """Between two looks at how far the barriers have come: short beside a buyer's patience."""
+DRAIN_LOST_MS = 1_000
+"""Between two looks whether other gates are lost meanwhile, during a drain that lasts."""
 DRAIN_ALARM_MS = 30_000
 """A drain that takes longer has partitions that no worker takes; a person must look."""
 
@@ -124,7 +126,9 @@ class Rebuild:
         await self._wait(REFRESH_MS + PROMISE_MS + later_ms)
         for sale in raised:
             await self._publish_survivors(sale.sale_id)
-        await self._drain(raised)
+        if lost_meanwhile := await self._drain(raised):
+            # What they promised holds up the partitions, until their next life has begun too.
+            return await self._next_lives([*raised, *lost_meanwhile])
         alive = [armed for sale in raised if (armed := await self._armed(sale)) is not None]
         seconds = (self._clock.monotonic_ms() - began_ms) / 1_000
         self._observer.batch("rebuild", len(alive), seconds)
@@ -151,12 +155,15 @@ class Rebuild:
                     [PurchasesAccepted(sale_id=sale_id, epoch=epoch, purchases=purchases)]
                 )
 
-    async def _drain(self, raised: Sequence[Sale]) -> None:
-        """Wait until all that was published before now is in the database."""
+    async def _drain(self, raised: Sequence[Sale]) -> list[Sale]:
+        """Wait until all that was published before now is in the database.
+
+        Answers at once with sales whose gates are lost meanwhile: nobody takes what waits for them.
+        """
         rebuild_id = self._new_id()
         epochs = tuple((sale.sale_id, sale.epoch) for sale in raised)
         partitions = await self._bus.barrier(Barrier(rebuild_id=rebuild_id, epochs=epochs))
-        began_ms = told_ms = self._clock.monotonic_ms()
+        began_ms = told_ms = looked_ms = self._clock.monotonic_ms()
         while len(passed := await self._rebuilds.passed(rebuild_id)) < partitions:
             now_ms = self._clock.monotonic_ms()
             if now_ms - told_ms >= DRAIN_ALARM_MS:
@@ -168,7 +175,22 @@ class Rebuild:
                     seconds=int((now_ms - began_ms) / 1_000),
                 )
                 await self._stop_if_over(raised)
+            if now_ms - looked_ms >= DRAIN_LOST_MS:
+                looked_ms = now_ms
+                if also := await self._also_lost(raised):
+                    return also
             await self._wait(DRAIN_LOOK_MS)
+        return []
+
+    async def _also_lost(self, raised: Sequence[Sale]) -> list[Sale]:
+        """Find the sales beside these that sold, and can no longer."""
+        known = {sale.sale_id for sale in raised}
+        try:
+            await self._board.refresh()
+            beside = [sale for sale in self._board.unsettled() if sale.sale_id not in known]
+            return [sale for sale in await self._lost(beside) if sale.armed_epoch > 0]
+        except Unavailable:
+            return []  # A drain needs neither; the next look may tell.
 
     async def _stop_if_over(self, raised: Sequence[Sale]) -> None:
         """Give up where another rebuild has begun: its barriers are the ones that count."""

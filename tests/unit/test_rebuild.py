@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
+import attrs
 import pytest
 
 from flashsale_core.board import REFRESH_MS
@@ -106,6 +107,26 @@ async def test_what_waits_on_the_bus_is_in_the_new_books() -> None:
         order = await world.order("p1")
         assert order is not None
         assert isinstance(await world.desk.buy(request("p2")), SoldOut)
+
+
+async def test_a_gate_that_is_lost_during_a_drain_does_not_hold_it_up_for_ever() -> None:
+    """What it promised stands before the barriers, and nobody takes it until its own next life."""
+    world = World()
+    await world.sell(units=1)
+    await world.sell(item="2", units=1)
+    for sale_id, purchase in ((ONE, "p1"), (SaleId("2.1"), "p2")):
+        # No worker runs: the publishes are not confirmed, and the messages stay.
+        with pytest.raises(Unavailable):
+            await world.bus.publish([attrs.evolve(fact(1, purchase), sale_id=sale_id)])
+    await lose(world)
+    healing = asyncio.create_task(world.rebuild.heal())
+    for _ in range(20):
+        await asyncio.sleep(0)
+    await world.gate.drop(SaleId("2.1"))
+    async with world.worker(), asyncio.timeout(5):
+        alive = await healing
+    assert {sale.sale_id for sale in alive} == {"1.1", "2.1"}
+    assert [await world.order(one) is not None for one in ("p1", "p2")] == [True, True]
 
 
 async def test_purchases_of_unknown_outcome_that_survived_go_through() -> None:
