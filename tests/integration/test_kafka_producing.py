@@ -158,7 +158,8 @@ async def test_closing_does_not_wait_for_a_frozen_broker_and_leaves_nothing_behi
                 left = asyncio.all_tasks() - tasks_before
                 assert [task.get_coro() for task in left] == []
                 gc.collect()
-                assert caplog.records == []
+                # The driver may say what it met; asyncio tells of what nobody looked at.
+                assert [one for one in caplog.records if one.name == "asyncio"] == []
             finally:
                 own_kafka.thaw()
 

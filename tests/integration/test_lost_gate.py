@@ -127,7 +127,9 @@ async def test_a_restarted_and_an_emptied_redis_are_rebuilt_and_nothing_is_lost_
     own_redis.kill()
     own_redis.start()
     refused = buy(stack, "http-3")
-    assert (refused.status, refused.body["reason"]) == (503, "not-armed")
+    # Not armed, or not asked again yet since it was silent.
+    assert refused.status == 503
+    assert refused.body["reason"] in ("not-armed", "gate-away")
     assert int(refused.headers["retry-after"]) >= 1
     worker.process.send_signal(signal.SIGCONT)
     await ask_from_outside(stack, "outside-1", "outside-2")
