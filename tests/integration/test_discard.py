@@ -24,7 +24,7 @@ from tests.integration.engine import Engine, ask, buy_by_socket, engine, own_nam
 from tests.servers import Kafka, Postgres, RabbitMQ, Redis
 
 
-@pytest.fixture(params=["kafka", "rabbitmq"])
+@pytest.fixture(params=["kafka", pytest.param("rabbitmq", marks=pytest.mark.long)])
 def stack(
     request: pytest.FixtureRequest, tmp_path: Path, redis_server: Redis, postgres_server: Postgres
 ) -> Iterator[Engine]:

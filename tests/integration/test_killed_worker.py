@@ -130,6 +130,7 @@ async def quarantined(ours: Engine) -> dict[str, object]:
     return dict(letter)
 
 
+@pytest.mark.long
 @pytest.mark.alone
 @pytest.mark.timeout(400)
 async def test_a_request_that_kills_its_worker_is_dead_after_the_third_death(
