@@ -47,13 +47,17 @@ class Balancer:
     slowest_s: float = 0.0
     number: int = 0
     wrong: list[str] = attrs.field(factory=list)
+    doors: list[Door] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        """Keep connections to each API."""
+        self.doors = [Door(url) for url in self.urls]
 
     async def looks(self) -> None:
         """Look at every API each second, for ever."""
-        doors = [Door(url) for url in self.urls]
         while True:
             seen = await asyncio.gather(*(_is_ready(url) for url in self.urls))
-            self.ready = [door for door, is_ready in zip(doors, seen, strict=True) if is_ready]
+            self.ready = [door for door, is_ready in zip(self.doors, seen, strict=True) if is_ready]
             await asyncio.sleep(POLL_S)
 
     async def one(self) -> None:
@@ -161,6 +165,8 @@ async def restarted(ours: Engine, count: int, rate: float) -> Outcome:
         stop.set()
         await load
         looking.cancel()
+        for door in balancer.doors:
+            door.close()
     found = await settled_orders(ours, balancer.answers["accepted"])
     return Outcome(balancer.answers, balancer.wrong, stops_s, balancer.slowest_s, found)
 
