@@ -33,7 +33,7 @@ async def configured(redis: Redis, **config: str) -> None:
             await client.config_set(name, value)
 
 
-@pytest.fixture(params=["kafka", "rabbitmq"])
+@pytest.fixture(params=["kafka", pytest.param("rabbitmq", marks=pytest.mark.long)])
 def broker(request: pytest.FixtureRequest) -> Iterator[Kafka | RabbitMQ]:
     """Have a broker that may be stopped."""
     running = running_kafka if request.param == "kafka" else running_rabbitmq

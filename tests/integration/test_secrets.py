@@ -110,7 +110,7 @@ class Leaky:
         return {**self.said, **logs}
 
 
-@pytest.fixture(params=["kafka", "rabbitmq"])
+@pytest.fixture(params=["kafka", pytest.param("rabbitmq", marks=pytest.mark.long)])
 def leaky(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Leaky]:
     """Have everything, each with a login of its own."""
     starting: Any = (
