@@ -1,7 +1,6 @@
 """The hot path: what happens between a buyer's request and the answer."""
 
 from collections.abc import Callable, Coroutine, Sequence
-from contextlib import suppress
 from typing import Any, assert_never
 
 from flashsale_core.board import SaleBoard
@@ -165,8 +164,7 @@ class JournaledDesk(PurchaseDesk):
 
     async def _publish(self, sale: Sale, record: GateRecord) -> None:
         """Bring it to the bus; what fails here, or dies, the sweeper finds in the journal."""
-        with suppress(FlashsaleError):
-            await super()._promise(sale, record, self._clock.monotonic_ms())
+        await super()._promise(sale, record, self._clock.monotonic_ms())
 
 
 def accepted_of(record: GateRecord) -> PurchaseAccepted:
