@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from aiokafka.conn import create_conn
+from aiokafka.conn import AIOKafkaConnection
 from aiokafka.protocol.metadata import MetadataRequest
 
 from flashsale_core.errors import Unavailable, Why
@@ -18,6 +18,8 @@ CLIENT_ID = "flashsale"
 RETRY_BACKOFF_MS = 100
 IDLE_MS_MAX = 540_000
 """A minute under the brokers' own limit of ten, so that we hang up first."""
+GOODBYE_S = 0.25
+"""How long a knock waits for a broker to close its side, where one answered at all."""
 
 
 async def connection_options(config: KafkaConfig) -> dict[str, Any]:
@@ -75,14 +77,16 @@ async def knock(config: KafkaConfig, options: dict[str, Any]) -> None:
 
 async def _ask(broker: str, config: KafkaConfig, options: dict[str, Any]) -> None:
     host, _, port = broker.rpartition(":")
-    connection = await create_conn(
+    connection = AIOKafkaConnection(
         host.strip("[]"), int(port), request_timeout_ms=config.connect_ms, **options
     )
     try:
+        await connection.connect()
         # A listener that wants a login tells its versions to all, and hangs up on the rest.
         await connection.send(MetadataRequest([]))
     finally:
-        connection.close()
+        # TLS closes with an answer; a command whose loop ends before it would leak the socket.
+        await asyncio.wait({connection.close()}, timeout=GOODBYE_S)
 
 
 class _Silence:
