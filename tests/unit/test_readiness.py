@@ -12,7 +12,7 @@ import pytest
 
 from flashsale.readiness import Dependency, Readiness, Report
 from flashsale.setting_kinds import Address
-from flashsale.worker_http import CLIENTS_MAX, LOOP_SILENT_MS, WorkerPages, serving
+from flashsale.worker_http import CLIENTS_MAX, LOOP_SILENT_MS, REQUEST_WAIT_S, WorkerPages, serving
 from flashsale_core.errors import Unavailable, Why
 from flashsale_core.ports import Alarm
 from tests.unit.world import TurnableClock, Witness
@@ -209,7 +209,9 @@ def test_clients_that_never_finish_keep_neither_threads_nor_probes(pages: Pages)
     host, _, port = pages.base.removeprefix("http://").partition(":")
     with ExitStack() as clients:
         slow = [
-            clients.enter_context(socket.create_connection((host, int(port)), timeout=10))
+            clients.enter_context(
+                socket.create_connection((host, int(port)), timeout=REQUEST_WAIT_S / 2)
+            )
             for _ in range(3 * CLIENTS_MAX)
         ]
         for one in slow:
