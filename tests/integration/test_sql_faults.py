@@ -9,7 +9,7 @@ import sqlite3
 import ssl
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import closing
+from contextlib import AsyncExitStack, closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,7 +24,7 @@ from flashsale_core.errors import Corrupt, Transient, Unavailable, Why
 from flashsale_core.model import ItemId, PurchaseId, Sale, SaleTerms, UserId
 from flashsale_core.testing.order_repository import decision, epochs_of, told_events
 from flashsale_sql import SqlDatabase, open_database
-from flashsale_sql.engines import Waits, postgresql_arguments
+from flashsale_sql.engines import CLOSE_S, Waits, opened_engines, postgresql_arguments
 from flashsale_sql.faults import (
     SQLITE_CODES,
     SQLSTATE_CLASSES,
@@ -46,6 +46,7 @@ from tests.integration.sql_world import (
 )
 from tests.servers import Postgres
 from tests.servers.authority import Authority
+from tests.servers.postgres import running_postgres
 
 HASTY = Waits(connect_ms=300, pool_ms=200, statement_ms=300, lock_ms=100)
 QUICK_S = 6.0
@@ -240,6 +241,22 @@ async def test_a_server_that_hangs_is_given_up_and_used_again_when_it_answers(
     [standing] = await database.orders.record([decision(sale, "p2")], epochs_of(sale))
     assert standing.is_new
     assert (await direct.catalogue.current())[0].sold == 2
+
+
+async def test_a_server_that_hangs_does_not_hold_up_the_end() -> None:
+    """A worker told to stop leaves; its connections are cut off where nobody says goodbye."""
+    loop = asyncio.get_running_loop()
+    with running_postgres(ours=True) as server:
+        async with opened_engines(server.url, pool_size=3) as engines, AsyncExitStack() as used:
+            for _ in range(3):
+                connection = await used.enter_async_context(engines.readers.connect())
+                await connection.execute(text("SELECT 1"))
+            await used.aclose()
+            await asyncio.to_thread(server.freeze)
+            began = loop.time()
+        took_s = loop.time() - began
+        server.thaw()
+    assert took_s < 2 * CLOSE_S
 
 
 async def test_the_server_is_told_every_wait(url: str) -> None:

@@ -2,15 +2,17 @@
 
 import asyncio
 import json
+import socket
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 
 import pytest
 
 from flashsale.readiness import Dependency, Readiness, Report
 from flashsale.setting_kinds import Address
-from flashsale.worker_http import LOOP_SILENT_MS, WorkerPages, serving
+from flashsale.worker_http import CLIENTS_MAX, LOOP_SILENT_MS, REQUEST_WAIT_S, WorkerPages, serving
 from flashsale_core.errors import Unavailable, Why
 from flashsale_core.ports import Alarm
 from tests.unit.world import TurnableClock, Witness
@@ -200,3 +202,22 @@ async def test_one_that_was_told_to_end_is_not_ready_whatever_it_finds(
     assert not report.is_ready
     assert not readiness.report.is_ready
     assert report.as_json()["stopping"] is True
+
+
+def test_clients_that_never_finish_keep_neither_threads_nor_probes(pages: Pages) -> None:
+    """Three times as many as there may be, each with half a request; then a probe comes."""
+    host, _, port = pages.base.removeprefix("http://").partition(":")
+    with ExitStack() as clients:
+        slow = [
+            clients.enter_context(
+                socket.create_connection((host, int(port)), timeout=REQUEST_WAIT_S / 2)
+            )
+            for _ in range(3 * CLIENTS_MAX)
+        ]
+        for one in slow:
+            with suppress(OSError):
+                one.sendall(b"GET /healthz HTTP/1.1\r\nX-Slow: ")
+        assert pages.ask("/healthz") == (200, b'{"status": "ok"}')
+        for one in slow[:CLIENTS_MAX]:
+            with suppress(ConnectionError):
+                assert one.recv(1) == b""

@@ -17,6 +17,10 @@ from flashsale_sql.dialects import POSTGRESQL, SQLITE, Dialect
 APPLICATION_NAME = "flashsale"
 COMMAND_GRACE_MS = 2_000
 """The driver waits this much longer than the server, so that the server ends a statement itself."""
+CLOSE_S = 1.0
+"""For the goodbyes of a pool: a server that hangs is left without one."""
+CUT_OFF_S = 0.05
+"""For each further connection to a server that did not say goodbye on the first."""
 
 
 @attrs.frozen(kw_only=True)
@@ -83,8 +87,21 @@ def _engines(url: str, pool_size: int, waits: Waits) -> Engines:
 
 
 async def _dispose(engines: Engines) -> None:
-    await engines.readers.dispose()
-    await engines.writers.dispose()
+    for engine in {engines.readers, engines.writers}:
+        await _close(engine)
+
+
+async def _close(engine: AsyncEngine) -> None:
+    """Close a pool; the driver itself would wait for ever for a server that hangs."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + CLOSE_S
+    while True:
+        try:
+            async with asyncio.timeout_at(until):
+                return await engine.dispose()
+        except TimeoutError:
+            # That connection is gone from the pool, cut off; those behind it had no turn yet.
+            until = loop.time() + CUT_OFF_S
 
 
 def _engine(url: str, pool_size: int, waits: Waits, connect_args: dict[str, Any]) -> AsyncEngine:

@@ -6,9 +6,10 @@ busy: so it is a thread of its own, which reads what the loop wrote last and ask
 
 import json
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from socketserver import ThreadingMixIn
 from typing import TYPE_CHECKING, Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 REQUEST_WAIT_S = 5
 """A client that sends nothing for so long is cut off: each one holds a thread."""
+CLIENTS_MAX = 32
+"""Open at once; probes and scrapers are a handful. One more, and the oldest is cut off: clients
+that send a byte now and then must not keep a probe from its answer, nor the threads from ending."""
 LOOP_SILENT_MS = 30_000
 """Without a look for so long the event loop hangs, and the process is no longer healthy."""
 
@@ -28,6 +32,30 @@ LOOP_SILENT_MS = 30_000
 class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
     request_queue_size = 64
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._lock = threading.Lock()
+        self._open: list[socket.socket] = []
+        """Oldest first."""
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self._lock:
+            self._open.append(request)
+            if len(self._open) > CLIENTS_MAX:
+                with suppress(OSError):
+                    self._open.pop(0).shutdown(socket.SHUT_RDWR)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        with self._lock, suppress(ValueError):
+            self._open.remove(request)
+        super().shutdown_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Write nothing of whoever was cut off or hung up: that is no news."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
 
 
 class _Server6(_Server):
