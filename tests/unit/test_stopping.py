@@ -5,6 +5,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import attrs
 import pytest
@@ -16,6 +18,7 @@ from flashsale.stopping import (
     CANCELLED_WAIT_S,
     CLOSING_S,
     LOOKS_S,
+    OVERDUE_MARGIN_S,
     WORKER_STOP_S,
     door_drain_s,
     go_lame,
@@ -84,31 +87,46 @@ async def test_a_lame_door_says_503_serves_on_and_lets_connections_go() -> None:
 
 
 HANGS = """
-import asyncio, time, structlog
-from flashsale.stopping import end_within, until_stopped
+import asyncio, time
+from flashsale import stopping
+from flashsale.stopping import until_stopped
+
+stopping.API_STOP_S = {stop_s}
 
 async def main():
     loops = asyncio.create_task(asyncio.Event().wait())
     asyncio.get_running_loop().call_soon(lambda: print("up", flush=True))
     await until_stopped(loops, is_worker=False)
     print("told", flush=True)
-    {then}
+    time.sleep(60)
 
 asyncio.run(main())
 """
 
 
-def _hanging(then: str) -> "subprocess.Popen[str]":
+@contextmanager
+def _hanging(stop_s: float) -> "Iterator[subprocess.Popen[str]]":
+    """Run a program whose loop hangs once it was told to stop; end it, whatever it does."""
     path = os.pathsep.join(sys.path)
-    process = subprocess.Popen(
-        [sys.executable, "-c", HANGS.format(then=then)],
+    with subprocess.Popen(
+        [sys.executable, "-c", HANGS.format(stop_s=stop_s)],
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": path},
         text=True,
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "up\n"
-    return process
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "up\n"
+            yield process
+        finally:
+            process.kill()
+
+
+def _ended(process: "subprocess.Popen[str]", within_s: float) -> int | None:
+    """Wait for its end; None when there is none within the time."""
+    with suppress(subprocess.TimeoutExpired):
+        return process.wait(within_s)
+    return None
 
 
 @pytest.mark.parametrize("first", [signal.SIGTERM, signal.SIGINT])
@@ -117,18 +135,18 @@ def test_a_second_signal_of_either_kind_ends_it_now(
     first: signal.Signals, second: signal.Signals
 ) -> None:
     """Also while the event loop hangs in a blocking call."""
-    with _hanging("time.sleep(60)") as process:
+    with _hanging(API_STOP_S) as process:
         process.send_signal(first)
         assert process.stdout is not None
         assert "told" in [process.stdout.readline().strip() for _ in range(2)]
         process.send_signal(second)
-        assert process.wait(5) == -second
+        assert _ended(process, 5) == -second
 
 
 def test_an_end_that_takes_too_long_is_made_an_end() -> None:
     """By a thread of its own: the event loop may hang by then."""
-    with _hanging("end_within(0.2); time.sleep(60)") as process:
+    with _hanging(OVERDUE_MARGIN_S + 0.2) as process:
         process.send_signal(signal.SIGTERM)
-        assert process.wait(10) == 1
+        assert _ended(process, 10) == 1
         assert process.stdout is not None
         assert "stop is overdue" in process.stdout.read()
