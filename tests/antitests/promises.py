@@ -95,6 +95,34 @@ PROMISES: dict[int, tuple[str, str]] = {
         "Admin routes are for whoever has the token.",
         "And no answer tells how much of a guess was right.",
     ),
+    17: (
+        "Nobody waits for long behind what is silent, and no crowd asks it.",
+        (
+            "A buyer hears within 300 ms when the gate is gone, and within a second when the "
+            "broker is; one call at a time finds out that it is back."
+        ),
+    ),
+    18: (
+        "A process that is told to stop ends in good order and in time.",
+        (
+            "An API within 10 s, a worker within 25 s, whatever hangs; told twice, at once. What "
+            "is under way is answered, and what is cut off is done by another."
+        ),
+    ),
+    19: (
+        "No client takes the sale from the others.",
+        (
+            "Who asks too often, too much or too slowly is refused or let go, and nobody speaks "
+            "for another address than his own. Limits of rates are off unless they are set."
+        ),
+    ),
+    20: (
+        "What is configured so that a promise would not hold is named.",
+        (
+            "By `flashsale doctor`, with what mends it; and where a promise hangs on it, by a "
+            "start that is refused."
+        ),
+    ),
 }
 
 NOT_PROMISED = """\

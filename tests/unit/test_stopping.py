@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 import attrs
 import pytest
 
+from flashsale.http.server import KEEP_ALIVE_S
 from flashsale.setting_kinds import Url
 from flashsale.settings import Settings
 from flashsale.stopping import (
@@ -75,7 +76,8 @@ async def test_a_lame_door_says_503_serves_on_and_lets_connections_go() -> None:
             assert Told.has_left
             await kept.send(BUY)
             assert (await kept.answer())[0] == 200
-            assert await kept.rest() == b"", "the server closed it after the answer"
+            async with asyncio.timeout(KEEP_ALIVE_S / 3):
+                assert await kept.rest() == b"", "the server closed it after the answer"
         # Also after the second in which the server writes its headers anew.
         await asyncio.sleep(1.2)
         async with connected(here) as late:
