@@ -65,9 +65,10 @@ async def test_a_head_that_comes_drop_by_drop_ends_by_its_deadline(
         running(Shop().app) as here,
         while_others_are_served(here),
         connected(here) as client,
-        dripping(client, b"X"),
     ):
-        assert (await ended(client)).startswith(b"HTTP/1.1 4")
+        await client.send(b"GET /healthz HTTP/1.1\r\nX: ")
+        async with dripping(client, b"y"):
+            assert (await ended(client)).startswith(b"HTTP/1.1 408 ")
 
 
 async def test_empty_lines_are_no_request_and_keep_nothing_open(

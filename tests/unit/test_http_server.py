@@ -17,6 +17,8 @@ from tests.unit.http_world import Shop, selling
 BODY = b'{"userId":101,"productId":1,"purchaseId":"p"}'
 POST = b"POST /purchase/buy HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 BUY = POST + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY
+SILENCE_S = 0.3
+"""Thrice what the server takes to notice that it is to stop."""
 SMUGGLED = b"0\r\n\r\n" + BUY
 
 
@@ -223,7 +225,8 @@ async def test_stopping_finishes_what_is_in_flight_and_accepts_nothing_new() -> 
         assert await idle.rest() == b""
         with pytest.raises(ConnectionRefusedError):
             await asyncio.open_connection(*here.address)
-        assert not stopping.done()
+        finished, _ = await asyncio.wait([stopping], timeout=SILENCE_S)
+        assert not finished
         goes_on.set()
         assert await client.answer() == (200, b"done")
         assert await client.rest() == b""

@@ -131,8 +131,8 @@ def _ended(process: "subprocess.Popen[str]", within_s: float) -> int | None:
     return None
 
 
-@pytest.mark.parametrize("first", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("first", [signal.SIGTERM, signal.SIGINT], ids=lambda one: one.name)
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT], ids=lambda one: one.name)
 def test_a_second_signal_of_either_kind_ends_it_now(
     first: signal.Signals, second: signal.Signals
 ) -> None:

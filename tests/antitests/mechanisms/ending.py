@@ -81,15 +81,15 @@ ANTITESTS = (
     AntiTest(
         name="waiting-is-given-back",
         promise=18,
-        mechanism="a delivery that waits for a dependency goes to another worker at the stop",
+        mechanism="a delivery that only waits is given back at the stop, and not acknowledged",
         where="src/entrypoints/flashsale/worker.py:Consumer._fulfil",
         patches=(
             Patch(
                 "            if self._stopping.is_set():\n                return False\n",
+                "            if self._stopping.is_set():\n                return True\n",
             ),
         ),
         test="tests/unit/test_worker.py::test_the_stop_gives_back_what_only_waits",
-        reddens_by="TimeoutError",
     ),
     AntiTest(
         name="stop-fits-its-time",
@@ -121,7 +121,7 @@ ANTITESTS = (
             Patch("            loop.remove_signal_handler(number)\n"),
             Patch("            signal.signal(number, signal.SIG_DFL)\n", "            pass\n"),
         ),
-        test=f"{TESTS}test_a_second_signal_of_either_kind_ends_it_now[Signals.SIGTERM-Signals.SIGTERM]",
+        test=f"{TESTS}test_a_second_signal_of_either_kind_ends_it_now[SIGTERM-SIGTERM]",
     ),
     AntiTest(
         name="pool-closes-in-time",

@@ -133,6 +133,7 @@ ANTITESTS = (
             ),
         ),
         test="tests/unit/test_coalesce.py::test_a_full_queue_answers_at_once",
+        reddens_by="TimeoutError",
     ),
     AntiTest(
         name="gate-deadline",
