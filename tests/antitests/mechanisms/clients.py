@@ -170,7 +170,7 @@ ANTITESTS = (
         mechanism="a body larger than a purchase can be is refused",
         where=f"{HTTP}buy.py:BuyHandler._read",
         patches=(Patch("        if len(body) > BODY_BYTES_MAX:\n", "        if False:\n"),),
-        test="tests/unit/test_http_bad_input.py::test_size_media_and_query_are_checked_too[body over 4 KiB]",
+        test="tests/unit/test_http_server.py::test_a_body_of_megabytes_is_413_and_hurts_nobody",
     ),
     AntiTest(
         name="body-is-not-read-on",
