@@ -125,6 +125,44 @@ PROMISES: dict[int, tuple[str, str]] = {
     ),
 }
 
+RULES: dict[str, tuple[str, ...]] = {
+    "journal": ("journal", "journal-in-memory"),
+    "confirm before answer": ("confirm-before-answer", "only-q-and-s-answer-again"),
+    "0.8 s rule": ("promise-time", "journaled-promise-time", "rebuilds-wait"),
+    "duplicate check": ("duplicate-check", "duplicate-check-in-memory", "duplicate-before-state"),
+    "row before release": ("row-before-release", "payment-row-before-release"),
+    "gate follows row": ("gate-follows-row", "gate-follows-its-own-row"),
+    "epoch in record": ("epoch-in-record", "promised-epoch-rule"),
+    "epoch in message": ("epoch-in-message", "older-epoch-is-outside"),
+    "function memory": ("function-memory", "epoch-in-key"),
+    "barrier": ("barrier", "barrier-after-parking", "barrier-on-every-queue"),
+    "lock order": (
+        "lock-order-orders",
+        "lock-order-sales",
+        "lock-order-parked",
+        "sales-locked-last",
+    ),
+    "lock before read": ("lock-before-read", "one-loader-per-epoch"),
+    "load token, books compared": ("load-token", "books-compared"),
+    "refusal burned by the worker": ("worker-burns-refused-id", "worker-burns-in-memory"),
+    "O told apart from Q": ("outside-is-not-queued", "outside-lifts-nothing"),
+    "contiguous watermark": (
+        "contiguous-watermark",
+        "one-delivery-a-partition",
+        "given-back-comes-first",
+        "no-commit-by-itself",
+    ),
+    "one active consumer": ("single-active-consumer", "killed-workers-messages-first"),
+    "skip locked, lease": (
+        "skip-locked-payments",
+        "payment-lease",
+        "skip-locked-parked",
+        "parked-lease",
+        "skip-locked-outbox",
+    ),
+}
+"""The protocol's rules by the names that the design gives them, and their anti-tests."""
+
 NOT_PROMISED = """\
 ## What is not promised
 
