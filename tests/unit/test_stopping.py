@@ -76,7 +76,7 @@ async def test_a_lame_door_says_503_serves_on_and_lets_connections_go() -> None:
             assert Told.has_left
             await kept.send(BUY)
             assert (await kept.answer())[0] == 200
-            async with asyncio.timeout(KEEP_ALIVE_S / 3):
+            async with asyncio.timeout(KEEP_ALIVE_S / 6):
                 assert await kept.rest() == b"", "the server closed it after the answer"
         # Also after the second in which the server writes its headers anew.
         await asyncio.sleep(1.2)
@@ -142,13 +142,13 @@ def test_a_second_signal_of_either_kind_ends_it_now(
         assert process.stdout is not None
         assert "told" in [process.stdout.readline().strip() for _ in range(2)]
         process.send_signal(second)
-        assert _ended(process, 5) == -second
+        assert _ended(process, 3) == -second
 
 
 def test_an_end_that_takes_too_long_is_made_an_end() -> None:
     """By a thread of its own: the event loop may hang by then."""
     with _hanging(OVERDUE_MARGIN_S + 0.2) as process:
         process.send_signal(signal.SIGTERM)
-        assert _ended(process, 10) == 1
+        assert _ended(process, 5) == 1
         assert process.stdout is not None
         assert "stop is overdue" in process.stdout.read()

@@ -193,6 +193,7 @@ ANTITESTS = (
         where=f"{BOUNDS}data_received",
         patches=(Patch("        if self._head_bytes > HEAD_BYTES_MAX:\n", "        if False:\n"),),
         test="tests/unit/test_http_server.py::test_a_head_that_never_ends_is_431",
+        reddens_by="TimeoutError",
     ),
     AntiTest(
         name="head-limit-in-one-piece",
