@@ -26,6 +26,22 @@ ANTITESTS = (
         test=LAME,
     ),
     AntiTest(
+        name="served-while-leaving",
+        promise=18,
+        mechanism="so does `flashsale serve` when it hears SIGTERM, and only then closes its door",
+        where="src/entrypoints/flashsale/running.py:_serve",
+        patches=(
+            Patch(
+                "            await until_stopped(loops, is_worker=False)\n"
+                "            await go_lame(container.readiness(), door, settings)\n",
+                "            await until_stopped(loops, is_worker=False)\n",
+            ),
+        ),
+        test="tests/faults/test_restarts.py::test_readiness_is_off_first_and_the_door_serves_on",
+        reddens_by="URLError",
+        server=Server.RABBITMQ,
+    ),
+    AntiTest(
         name="goodbye",
         promise=18,
         mechanism="its answers end their connections, so that none ends under a request",
