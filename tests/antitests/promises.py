@@ -95,7 +95,73 @@ PROMISES: dict[int, tuple[str, str]] = {
         "Admin routes are for whoever has the token.",
         "And no answer tells how much of a guess was right.",
     ),
+    17: (
+        "Nobody waits for long behind what is silent, and no crowd asks it.",
+        (
+            "A buyer hears within 300 ms when the gate is gone, and within a second when the "
+            "broker is; one call at a time finds out that it is back."
+        ),
+    ),
+    18: (
+        "A process that is told to stop ends in good order and in time.",
+        (
+            "An API within 10 s, a worker within 25 s, whatever hangs; told twice, at once. What "
+            "is under way is answered, and what is cut off is done by another."
+        ),
+    ),
+    19: (
+        "No client takes the sale from the others.",
+        (
+            "Who asks too often, too much or too slowly is refused or let go, and nobody speaks "
+            "for another address than his own. Limits of rates are off unless they are set."
+        ),
+    ),
+    20: (
+        "What is configured so that a promise would not hold is named.",
+        (
+            "By `flashsale doctor`, with what mends it; and where a promise hangs on it, by a "
+            "start that is refused."
+        ),
+    ),
 }
+
+RULES: dict[str, tuple[str, ...]] = {
+    "journal": ("journal", "journal-in-memory"),
+    "confirm before answer": ("confirm-before-answer", "only-q-and-s-answer-again"),
+    "0.8 s rule": ("promise-time", "journaled-promise-time", "rebuilds-wait"),
+    "duplicate check": ("duplicate-check", "duplicate-check-in-memory", "duplicate-before-state"),
+    "row before release": ("row-before-release", "payment-row-before-release"),
+    "gate follows row": ("gate-follows-row", "gate-follows-its-own-row"),
+    "epoch in record": ("epoch-in-record", "promised-epoch-rule"),
+    "epoch in message": ("epoch-in-message", "older-epoch-is-outside"),
+    "function memory": ("function-memory", "epoch-in-key"),
+    "barrier": ("barrier", "barrier-after-parking", "barrier-on-every-queue"),
+    "lock order": (
+        "lock-order-orders",
+        "lock-order-sales",
+        "lock-order-parked",
+        "sales-locked-last",
+    ),
+    "lock before read": ("lock-before-read", "one-loader-per-epoch"),
+    "load token, books compared": ("load-token", "books-compared"),
+    "refusal burned by the worker": ("worker-burns-refused-id", "worker-burns-in-memory"),
+    "O told apart from Q": ("outside-is-not-queued", "outside-lifts-nothing"),
+    "contiguous watermark": (
+        "contiguous-watermark",
+        "one-delivery-a-partition",
+        "given-back-comes-first",
+        "no-commit-by-itself",
+    ),
+    "one active consumer": ("single-active-consumer", "killed-workers-messages-first"),
+    "skip locked, lease": (
+        "skip-locked-payments",
+        "payment-lease",
+        "skip-locked-parked",
+        "parked-lease",
+        "skip-locked-outbox",
+    ),
+}
+"""The protocol's rules by the names that the design gives them, and their anti-tests."""
 
 NOT_PROMISED = """\
 ## What is not promised

@@ -13,7 +13,7 @@ from tests.antitests.copies import ROOT, DoesNotFit, patched
 from tests.antitests.judging import is_test, judge, why_not_green
 from tests.antitests.mechanisms import ANTITESTS
 from tests.antitests.page import page
-from tests.antitests.promises import PROMISES
+from tests.antitests.promises import PROMISES, RULES
 from tests.antitests.trying import Phase, Ran
 
 PAGE = ROOT / "docs/guarantees.md"
@@ -54,6 +54,17 @@ def test_every_promise_has_a_mechanism_and_every_anti_test_a_promise() -> None:
     assert numbers == list(PROMISES) == sorted({one.promise for one in ANTITESTS})
     named = re.findall(r"\| `([a-z0-9-]+)` \|$", text, re.MULTILINE)
     assert sorted(named) == sorted({one.name for one in ANTITESTS})
+
+
+def test_the_rules_of_the_protocol_are_found_by_their_names() -> None:
+    """Each leads to an anti-test that bears it."""
+    known = {one.name for one in ANTITESTS}
+    assert all(names and known.issuperset(names) for names in RULES.values())
+    wanted = {"journal", "confirm before answer", "0.8 s rule", "duplicate check", "lock order"}
+    wanted |= {"row before release", "gate follows row", "epoch in record", "epoch in message"}
+    wanted |= {"function memory", "barrier"}
+    text = PAGE.read_text("utf-8")
+    assert [rule for rule in wanted if f"| {rule} | `" not in text] == []
 
 
 @pytest.mark.parametrize("one", BY_NAME)

@@ -104,8 +104,9 @@ async def test_one_call_alone_finds_out_that_it_is_back(breaker: Breaker, time: 
     server.free.clear()
     probing = asyncio.create_task(breaker.run(server.call))
     await asyncio.sleep(0)
-    for _ in range(50):
-        await refused(lambda: breaker.run(server.call))
+    async with asyncio.timeout(1):
+        for _ in range(50):
+            await refused(lambda: breaker.run(server.call))
     assert server.calls == 3
     server.free.set()
     assert await probing == "done"

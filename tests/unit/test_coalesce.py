@@ -154,7 +154,8 @@ async def test_a_full_queue_answers_at_once() -> None:
     waiting = [asyncio.create_task(sale.reserve(claim(f"p{n}"))) for n in range(2)]
     await asyncio.sleep(0)
     with pytest.raises(Unavailable) as full:
-        await sale.reserve(claim("too-many"))
+        async with asyncio.timeout(1):
+            await sale.reserve(claim("too-many"))
     assert full.value.why is Why.OVERLOADED
     assert not full.value.may_have_happened
     slow.free.set()

@@ -5,10 +5,13 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import attrs
 import pytest
 
+from flashsale.http.server import KEEP_ALIVE_S
 from flashsale.setting_kinds import Url
 from flashsale.settings import Settings
 from flashsale.stopping import (
@@ -16,6 +19,7 @@ from flashsale.stopping import (
     CANCELLED_WAIT_S,
     CLOSING_S,
     LOOKS_S,
+    OVERDUE_MARGIN_S,
     WORKER_STOP_S,
     door_drain_s,
     go_lame,
@@ -72,7 +76,8 @@ async def test_a_lame_door_says_503_serves_on_and_lets_connections_go() -> None:
             assert Told.has_left
             await kept.send(BUY)
             assert (await kept.answer())[0] == 200
-            assert await kept.rest() == b"", "the server closed it after the answer"
+            async with asyncio.timeout(KEEP_ALIVE_S / 6):
+                assert await kept.rest() == b"", "the server closed it after the answer"
         # Also after the second in which the server writes its headers anew.
         await asyncio.sleep(1.2)
         async with connected(here) as late:
@@ -84,51 +89,66 @@ async def test_a_lame_door_says_503_serves_on_and_lets_connections_go() -> None:
 
 
 HANGS = """
-import asyncio, time, structlog
-from flashsale.stopping import end_within, until_stopped
+import asyncio, time
+from flashsale import stopping
+from flashsale.stopping import until_stopped
+
+stopping.API_STOP_S = {stop_s}
 
 async def main():
     loops = asyncio.create_task(asyncio.Event().wait())
     asyncio.get_running_loop().call_soon(lambda: print("up", flush=True))
     await until_stopped(loops, is_worker=False)
     print("told", flush=True)
-    {then}
+    time.sleep(60)
 
 asyncio.run(main())
 """
 
 
-def _hanging(then: str) -> "subprocess.Popen[str]":
+@contextmanager
+def _hanging(stop_s: float) -> "Iterator[subprocess.Popen[str]]":
+    """Run a program whose loop hangs once it was told to stop; end it, whatever it does."""
     path = os.pathsep.join(sys.path)
-    process = subprocess.Popen(
-        [sys.executable, "-c", HANGS.format(then=then)],
+    with subprocess.Popen(
+        [sys.executable, "-c", HANGS.format(stop_s=stop_s)],
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": path},
         text=True,
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "up\n"
-    return process
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "up\n"
+            yield process
+        finally:
+            process.kill()
 
 
-@pytest.mark.parametrize("first", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
+def _ended(process: "subprocess.Popen[str]", within_s: float) -> int | None:
+    """Wait for its end; None when there is none within the time."""
+    with suppress(subprocess.TimeoutExpired):
+        return process.wait(within_s)
+    return None
+
+
+@pytest.mark.parametrize("first", [signal.SIGTERM, signal.SIGINT], ids=lambda one: one.name)
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT], ids=lambda one: one.name)
 def test_a_second_signal_of_either_kind_ends_it_now(
     first: signal.Signals, second: signal.Signals
 ) -> None:
     """Also while the event loop hangs in a blocking call."""
-    with _hanging("time.sleep(60)") as process:
+    with _hanging(API_STOP_S) as process:
         process.send_signal(first)
         assert process.stdout is not None
         assert "told" in [process.stdout.readline().strip() for _ in range(2)]
         process.send_signal(second)
-        assert process.wait(5) == -second
+        assert _ended(process, 3) == -second
 
 
 def test_an_end_that_takes_too_long_is_made_an_end() -> None:
     """By a thread of its own: the event loop may hang by then."""
-    with _hanging("end_within(0.2); time.sleep(60)") as process:
+    with _hanging(OVERDUE_MARGIN_S + 0.2) as process:
         process.send_signal(signal.SIGTERM)
-        assert process.wait(10) == 1
+        assert _ended(process, 5) == 1
         assert process.stdout is not None
         assert "stop is overdue" in process.stdout.read()

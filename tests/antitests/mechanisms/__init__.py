@@ -4,14 +4,18 @@ from tests.antitests.antitest import AntiTest
 from tests.antitests.mechanisms import (
     aftercare,
     brokers,
+    clients,
     doors,
+    ending,
     gate,
     journaled,
     lives,
+    looking,
     messages,
     money,
     rebuild,
     rows,
+    silence,
 )
 
 ANTITESTS: tuple[AntiTest, ...] = (
@@ -25,4 +29,8 @@ ANTITESTS: tuple[AntiTest, ...] = (
     *aftercare.ANTITESTS,
     *messages.ANTITESTS,
     *money.ANTITESTS,
+    *silence.ANTITESTS,
+    *ending.ANTITESTS,
+    *clients.ANTITESTS,
+    *looking.ANTITESTS,
 )

@@ -1,6 +1,6 @@
 """At the doors: what a buyer is told, and when."""
 
-from tests.antitests.antitest import AntiTest, Patch
+from tests.antitests.antitest import AntiTest, Patch, Server
 
 PURCHASE = "src/flashsale_core/purchase.py:PurchaseDesk."
 TESTS = "tests/unit/test_purchase.py::"
@@ -55,6 +55,23 @@ ANTITESTS = (
         patches=(Patch("if away.may_have_happened:", "if False:"),),
         test=f"{TESTS}test_a_lost_reply_of_the_gate_is_an_unknown_outcome",
         reddens_by="Unavailable",
+    ),
+    AntiTest(
+        name="late-reply",
+        promise=15,
+        mechanism="a reply of the gate that comes too late answers no other caller",
+        where="src/adapters/flashsale_redis/wire.py:Wire.run_in_turn",
+        patches=(
+            Patch("                    await connection.disconnect(nowait=True)\n"),
+            # The driver does the same, where it is not told otherwise.
+            Patch(
+                "await connection.read_response()",
+                "await connection.read_response(disconnect_on_error=False)",
+            ),
+        ),
+        test="tests/integration/test_redis_gate.py::"
+        "test_a_frozen_gate_is_given_up_within_its_share_and_may_have_taken_the_unit",
+        server=Server.REDIS,
     ),
     AntiTest(
         name="sold-out-from-the-gate-alone",

@@ -1,6 +1,6 @@
 """Messages that fail: whose fault it is, and that nothing of them is lost."""
 
-from tests.antitests.antitest import AntiTest, Patch
+from tests.antitests.antitest import AntiTest, Patch, Server
 
 PARKING = "src/flashsale_core/parking.py:Parking."
 RETRY = "src/flashsale_core/retry.py:"
@@ -177,6 +177,30 @@ ANTITESTS = (
         test=f"{HANDLED}test_a_dependency_that_is_away_is_nobodys_death",
     ),
     AntiTest(
+        name="parked-lease",
+        promise=10,
+        mechanism="a parked message that a feeder took is nobody else's until its lease ends",
+        where="src/adapters/flashsale_sql/parked_messages.py:SqlParkedMessages.claim_due",
+        patches=(
+            Patch(
+                ".values(next_attempt_at=from_now(lease_ms))",
+                ".values(next_attempt_at=_columns.next_attempt_at)",
+            ),
+        ),
+        test="tests/integration/test_sql_contracts.py::TestParkedMessagesInSqlite::"
+        "test_a_claim_holds_until_its_lease_ends",
+    ),
+    AntiTest(
+        name="skip-locked-parked",
+        promise=10,
+        mechanism="feeders side by side skip what another is taking, and feed nothing twice",
+        where="src/adapters/flashsale_sql/parked_messages.py:SqlParkedMessages.claim_due",
+        patches=(Patch("            .with_for_update(skip_locked=True)\n"),),
+        test="tests/integration/test_sql_contracts.py::TestParkedMessagesInPostgresql::"
+        "test_claims_at_once_take_different_messages",
+        server=Server.POSTGRESQL,
+    ),
+    AntiTest(
         name="replay-once",
         promise=12,
         mechanism="of two operators one replays: the status is changed under its lock",
@@ -184,6 +208,16 @@ ANTITESTS = (
         patches=(Patch("            if before is ParkedStatus.DEAD:\n", "            if True:\n"),),
         test="tests/integration/test_sql_contracts.py::TestDeadLettersInSqlite::"
         "test_only_a_dead_letter_is_replayed",
+    ),
+    AntiTest(
+        name="replay-under-the-lock",
+        promise=12,
+        mechanism="and the second waits for that lock, and then finds it done",
+        where="src/adapters/flashsale_sql/dead_letters.py:_locked",
+        patches=(Patch(".with_for_update()"),),
+        test="tests/integration/test_sql_contracts.py::TestDeadLettersInPostgresql::"
+        "test_of_two_operators_at_once_one_replays",
+        server=Server.POSTGRESQL,
     ),
     AntiTest(
         name="ended-stays-ended",

@@ -160,6 +160,14 @@ ANTITESTS = (
         test=f"{ON_SQLITE}test_a_declined_payment_gives_the_units_back",
     ),
     AntiTest(
+        name="payment-lease",
+        promise=13,
+        mechanism="a payment that a cashier took is nobody else's until its lease ends",
+        where=f"{SQL}SqlPayments.claim_due",
+        patches=(Patch("                leased_until=from_now(lease_ms),\n"),),
+        test=f"{ON_SQLITE}test_a_claimed_payment_is_nobody_else_s_until_its_lease_ends",
+    ),
+    AntiTest(
         name="skip-locked-payments",
         promise=13,
         mechanism="cashiers side by side skip each other's payments",
