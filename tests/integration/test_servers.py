@@ -38,7 +38,7 @@ from tests.servers import (
     running_registry,
 )
 from tests.servers.keeper import processes_marked
-from tests.servers.launch import Daemon
+from tests.servers.launch import Daemon, free_port
 
 ROOT = Path(__file__).parents[2]
 GONE_S_MAX = 10
@@ -315,3 +315,15 @@ def _register(server: Registry) -> int:
     with urllib.request.urlopen(request) as answer:
         number: int = json.load(answer)["id"]
         return number
+
+
+def test_a_port_that_was_given_out_is_given_to_no_other_run() -> None:
+    """Also before its server listens, and while that server is down."""
+    port = free_port()
+    asked = f"from tests.servers import launch; print(launch._claim({port}), launch.free_port())"
+    told = subprocess.run(
+        [sys.executable, "-c", asked], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    refused, other = told.stdout.split()
+    assert refused == "False"
+    assert int(other) != port

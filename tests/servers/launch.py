@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import fcntl
 import functools
 import os
 import random
@@ -19,6 +20,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -43,6 +45,9 @@ LOG_TAIL_CHARACTERS = 2000
 # Below the range from which Linux takes ports for outgoing connections: a client that knocks on
 # the port of a stopped server must not take that port itself, nor connect to itself.
 PORTS = range(18000, 32000)
+_our_ports: set[int] = set()
+_claims: IO[bytes] | None = None
+_one_at_a_time = threading.Lock()
 
 # What was really used in this process, for the summary at the end of a test run.
 used: dict[str, str] = {}
@@ -348,15 +353,35 @@ def container(image: str, port_inside: int, port: int, **environment: str) -> Do
 
 
 def free_port() -> int:
-    """Return a loopback port that nobody listens on and that no client is given."""
+    """Return a loopback port that nobody listens on, that no client is given, and that is ours.
+
+    It stays ours until this process ends: no other run of the tests gets it while a server of
+    ours is down, or before it has begun to listen.
+    """
     while True:
         port = random.SystemRandom().choice(PORTS)
+        if port in _our_ports or not _claim(port):
+            continue
         with socket.socket() as probe:
             try:
                 probe.bind((HOST, port))
             except OSError:
                 continue
         return port
+
+
+def _claim(port: int) -> bool:
+    """Lock the port's byte in a file that all runs share; the lock ends with the process."""
+    global _claims  # noqa: PLW0603  (closing any handle of the file would end all its locks)
+    with _one_at_a_time:
+        if _claims is None:
+            _claims = (Path(tempfile.gettempdir()) / f"flashsale-ports-{os.getuid()}").open("ab")
+        try:
+            fcntl.lockf(_claims, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+        except BlockingIOError:
+            return False
+        _our_ports.add(port)
+        return True
 
 
 def private_folder(kind: str) -> Path:
