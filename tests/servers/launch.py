@@ -46,7 +46,7 @@ LOG_TAIL_CHARACTERS = 2000
 # the port of a stopped server must not take that port itself, nor connect to itself.
 PORTS = range(18000, 32000)
 _our_ports: set[int] = set()
-_claims: IO[bytes] | None = None
+_claims: int | None = None
 _one_at_a_time = threading.Lock()
 
 # What was really used in this process, for the summary at the end of a test run.
@@ -375,7 +375,8 @@ def _claim(port: int) -> bool:
     global _claims  # noqa: PLW0603  (closing any handle of the file would end all its locks)
     with _one_at_a_time:
         if _claims is None:
-            _claims = (Path(tempfile.gettempdir()) / f"flashsale-ports-{os.getuid()}").open("ab")
+            shared = Path(tempfile.gettempdir()) / f"flashsale-ports-{os.getuid()}"
+            _claims = os.open(shared, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.lockf(_claims, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
         except BlockingIOError:
