@@ -22,8 +22,8 @@ from flashsale_core.retry import (
 
 FEED_MAX = 100
 """Parked messages taken up in one go: small beside a delivery, so they never hold one up long."""
-FEED_LEASE_MS = 60_000
-"""A feeder that died gives its messages free after this."""
+FEED_LEASE_MS = 30_000
+"""A feeder that died gives its messages free after this; a promise among them has a minute."""
 
 
 class Parking:

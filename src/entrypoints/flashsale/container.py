@@ -299,6 +299,7 @@ class Worker(_Process):
         bus=Commands.safe_bus,
         observer=Commands.observer,
         handling=handling,
+        feed_lease_ms=Commands.settings.provided.parked_lease_ms,
     )
     sweeper = providers.Singleton(
         Sweeper,

@@ -271,6 +271,12 @@ class Settings:
     parked_interval_ms: int = whole(
         1_000, 100, MINUTE_MS, "Pause of the feeder that takes up parked messages that are due."
     )
+    parked_lease_ms: int = whole(
+        MINUTE_MS // 2,
+        1_000,
+        60 * MINUTE_MS,
+        "How long a feeder holds messages that it took up, before another may: it may have died.",
+    )
     payment_interval_ms: int = whole(
         500, 10, MINUTE_MS, "Pause between two looks for payments that are due, when none is."
     )
