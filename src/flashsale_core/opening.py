@@ -95,6 +95,8 @@ class BusOptions:
     codec: Codec
     names: BusNames
     partitions: int
+    session_ms: int
+    """How long a reader that says nothing is believed to be alive, where a bus keeps sessions."""
     security: BusSecurity
 
 

@@ -35,7 +35,7 @@ QUIET_S_MAX = 90
 pytestmark = [pytest.mark.alone, pytest.mark.timeout(600)]
 
 AT_WORK = [one for one in Point if one not in (*AT_THE_DOOR, *IN_A_REBUILD)]
-TOGETHER = 2
+TOGETHER = 4
 KINDS_IN_SHORT = [
     "broker-killed",
     "database-killed",

@@ -284,7 +284,7 @@ async def test_what_a_killed_worker_held_goes_to_the_other_within_its_session(
 ) -> None:
     """No good-bye, no acknowledge: the group gives its partitions to who is left."""
     facts = [accepted_fact(number) for number in range(4 * PARTITIONS)]
-    async with kafka_world(kafka_server, session_ms=6_000) as world:
+    async with kafka_world(kafka_server, session_ms=2_000) as world:
         await world.bus.publish(facts)
         async with stuck_worker(world) as victim:
             assert victim.stdout is not None

@@ -45,6 +45,8 @@ SETTINGS = {
     "share.coordinator.state.topic.min.isr": "1",
     "share.coordinator.state.topic.num.partitions": "1",
     "group.initial.rebalance.delay.ms": "0",
+    # Drills do not wait out a dead member's session as shipped.
+    "group.min.session.timeout.ms": "1000",
     # A killed broker may come back only when its session is over: 9 s as shipped.
     "broker.session.timeout.ms": "4000",
     "broker.heartbeat.interval.ms": "1000",

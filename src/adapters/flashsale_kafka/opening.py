@@ -24,6 +24,7 @@ def config_of(url: str, options: BusOptions) -> KafkaConfig:
         requests_group=names.requests_group,
         accepted_group=names.accepted_group,
         partitions=options.partitions,
+        session_ms=options.session_ms,
     )
 
 

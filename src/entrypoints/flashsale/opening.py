@@ -77,7 +77,13 @@ def bus_options(settings: Settings, codec: Codec) -> BusOptions:
         password=password.get_secret_value() if password is not None else None,
         ca_file=str(settings.kafka_ca) if settings.kafka_ca is not None else None,
     )
-    return BusOptions(codec=codec, names=names, partitions=settings.partitions, security=security)
+    return BusOptions(
+        codec=codec,
+        names=names,
+        partitions=settings.partitions,
+        session_ms=settings.kafka_session_ms,
+        security=security,
+    )
 
 
 def bus_operator(settings: Settings, codec: Codec) -> BusOperator | None:

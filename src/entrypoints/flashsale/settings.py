@@ -197,6 +197,14 @@ class Settings:
         "File with the certificate authority of the brokers (PEM); by default the system's own."
     )
 
+    kafka_session_ms: int = whole(
+        10_000,
+        1_000,
+        5 * MINUTE_MS,
+        """How long a worker that was killed is believed to be alive, before the others take over
+        its partitions. Brokers allow 6 s or more as shipped (group.min.session.timeout.ms).""",
+    )
+
     sweep_interval_ms: int = whole(
         2_000,
         100,
