@@ -280,6 +280,21 @@ async def test_a_frozen_gate_is_given_up_within_its_share_and_may_have_taken_the
     await wire.aclose()
 
 
+async def test_a_silence_ends_a_hot_path_call_sooner_than_its_whole_share(
+    redis_server: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Connecting may use the rest of it; what has a deadline of its own keeps that."""
+    monkeypatch.setattr("flashsale_redis.wire.DEADLINE_S", 60.0)
+    monkeypatch.setattr("flashsale_redis.wire.REPLY_S", 0.05)
+    wire = Wire(redis_server.url, deadline_s=60.0)
+    assert await wire.run([("PING",)]) in ([b"PONG"], ["PONG"])
+    with pytest.raises(Unavailable, match="no answer in time") as away:
+        await wire.run([("EVAL", BUSY_LUA, 0, 600)])
+    assert away.value.may_have_happened
+    await wire.run([("EVAL", BUSY_LUA, 0, 200)], deadline_s=60.0)
+    await wire.aclose()
+
+
 @pytest.mark.timeout(300)
 def test_memory_and_redis_answer_alike(redis_server: Redis) -> None:
     """The differential run: the same random commands, the same answers and the same books."""

@@ -20,7 +20,9 @@ from flashsale_core.outcomes import (
     SoldOut,
     UnknownItem,
 )
-from flashsale_core.purchase import PROMISE_MS, PurchaseDesk
+from flashsale_core.purchase import PROMISE_MS, PROMPT_MS, PurchaseDesk
+from flashsale_kafka.config import KafkaConfig
+from flashsale_rabbitmq.config import RabbitMQConfig
 from tests.unit.world import START_MS, World, request
 
 T = TypeVar("T")
@@ -293,3 +295,15 @@ async def test_an_unlisted_item_is_looked_for_within_the_promises_time() -> None
     with pytest.raises(Unavailable) as away:
         await desk.buy(request())
     assert away.value.why is Why.DATABASE_AWAY
+
+
+@pytest.mark.parametrize(
+    "deadline_ms",
+    [
+        RabbitMQConfig(url="amqp://localhost").accepted_deadline_ms,
+        KafkaConfig(url="kafka://localhost:1").publish_deadline_ms,
+    ],
+)
+def test_gate_and_bus_together_take_no_longer_than_the_promises_time(deadline_ms: int) -> None:
+    """A gate that took longer leaves the bus less, by the desk's own bound."""
+    assert PROMPT_MS + deadline_ms == PROMISE_MS
