@@ -28,9 +28,10 @@ from flashsale_core.model import ItemId, PurchaseId, SaleId, Source, UserId
 from flashsale_sql.facts import to_json
 from tests.faults.buyers import Door
 from tests.faults.counting import CountingWire, counting
+from tests.faults.crowd import buyer
 from tests.faults.stack import QUICK
 from tests.integration.crowds import connected, orders, settled_orders
-from tests.integration.engine import Engine, Program, ask, engine, own_names
+from tests.integration.engine import ROOT, Engine, Program, ask, engine, own_names
 from tests.integration.outside import Sent, sender
 from tests.servers import running_kafka, running_postgres, running_rabbitmq, running_redis
 
@@ -39,6 +40,7 @@ HEARS_MS = {"gate": 300.0, "bus": 1_000.0}
 """Within these a buyer hears that a server is dead."""
 AMPLIFICATION_MAX = 1.1
 RECOVERY_S_MAX = 60.0
+CROWD_S_MAX = 60.0
 RATE = 100.0
 STEADY_S = 2.0
 TOGETHER_S = 10.0
@@ -100,26 +102,25 @@ class Place:
     number: int = 0
 
     async def buyers(self, count: int) -> tuple[list[float], Counter[str]]:
-        """Let so many come in the same moment, on connections that are there already."""
-        door = Door(self.api.url)
-        host, _, port = self.api.url.removeprefix("http://").partition(":")
-        for _ in range(count):
-            door._idle.append(await asyncio.open_connection(host, int(port)))
-        told = await asyncio.gather(*(self.buyer(door) for _ in range(count)))
-        door.close()
-        return [ms for ms, _ in told], Counter(code for _, code in told)
+        """Let so many come in the same moment, on connections that are there already.
+
+        The wires are in this process, so the crowd is in another.
+        """
+        first, self.number = self.number + 1, self.number + count
+        crowd = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "tests.faults.crowd", self.api.url, str(count), str(first)),
+            cwd=ROOT,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        async with asyncio.timeout(CROWD_S_MAX):
+            told, _ = await crowd.communicate()
+        found = json.loads(told)
+        return [ms for ms, _ in found], Counter(code for _, code in found)
 
     async def buyer(self, door: Door) -> tuple[float, str]:
         """Ask once; answer how long it took and what was said."""
         self.number += 1
-        purchase = {"userId": self.number, "productId": 1, "purchaseId": f"o{self.number}"}
-        began = time.perf_counter()
-        try:
-            status, said = await door.buy(json.dumps(purchase).encode())
-            code = "accepted" if status == 200 else str(said["type"]).rpartition(":")[2]
-        except (TimeoutError, OSError, EOFError) as nothing:
-            code = f"nothing: {type(nothing).__name__}"
-        return (time.perf_counter() - began) * 1_000, code
+        return await buyer(door, self.number)
 
     async def steadily(self, seconds: float) -> tuple[list[float], Counter[str]]:
         """Let buyers come one by one at a steady rate."""

@@ -15,9 +15,10 @@ from flashsale_redis.faults import unavailable_of
 
 DEADLINE_S = 0.28
 """Redis's share of a buyer's 0.8 s: a buyer hears within 300 ms that the gate is away."""
-REPLY_S = 0.2
-"""Of it, for the replies of a hot-path call once it was sent: of 500 buyers who come together the
-last must hear within the 300 ms too, and to come and to hear takes them some time each."""
+SILENCE_SHARE = 0.6
+"""Of a deadline, for connecting and for the replies each, where a buyer waits: of 500 who come
+together the last must hear within the 300 ms too, and their coming and hearing takes 100 of them.
+A buyer's call is 30 ms of Redis at most, so five times that is silence; a worker's may be more."""
 CONNECTIONS_MAX = 16
 """A process needs few: calls are coalesced, and one in flight keeps a single-threaded gate busy."""
 
@@ -49,13 +50,20 @@ class Wire:
         )
 
     async def run(
-        self, commands: Sequence[Command], *, deadline_s: float | None = None
+        self,
+        commands: Sequence[Command],
+        *,
+        deadline_s: float | None = None,
+        is_waited_for: bool = False,
     ) -> list[Any]:
         """Send all, then read a reply each; an error REPLY is returned in its place.
 
+        With `is_waited_for` a buyer waits, and a silence ends it sooner (`SILENCE_SHARE`).
         Raises Unavailable; `may_have_happened` once the first byte may have left.
         """
-        return await self.run_in_turn(commands, None, deadline_s=deadline_s)
+        return await self.run_in_turn(
+            commands, None, deadline_s=deadline_s, is_waited_for=is_waited_for
+        )
 
     async def run_in_turn(
         self,
@@ -63,20 +71,23 @@ class Wire:
         then: "Callable[[Sequence[Any]], Sequence[Command]] | None",
         *,
         deadline_s: float | None = None,
+        is_waited_for: bool = False,
     ) -> list[Any]:
         """Do the same, and then what the replies ask for, on the very same connection.
 
         Answers the replies of the last that was sent.
         """
         was_sent = False
+        now_s, whole_s = asyncio.get_running_loop().time, deadline_s or self._deadline_s
+        silence_s = whole_s * SILENCE_SHARE if is_waited_for else whole_s
+        until_s = now_s() + whole_s
         try:
-            async with asyncio.timeout(deadline_s or self._deadline_s) as deadline:
+            async with asyncio.timeout(silence_s) as deadline:
                 connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]
                 try:
                     packed = connection.pack_commands(commands)
                     was_sent = True
-                    if deadline_s is None and self._deadline_s <= DEADLINE_S:
-                        _expect_soon(deadline)
+                    deadline.reschedule(min(until_s, now_s() + silence_s))
                     await connection.send_packed_command(packed, check_health=False)
                     replies = [await _reply(connection) for _ in commands]
                     if then is None or not (further := then(replies)):
@@ -98,14 +109,6 @@ class Wire:
     async def aclose(self) -> None:
         """Close every connection."""
         await self._pool.aclose()
-
-
-def _expect_soon(deadline: asyncio.Timeout) -> None:
-    """Bring the deadline of a call that is about to be sent forward to REPLY_S from now."""
-    soon = asyncio.get_running_loop().time() + REPLY_S
-    until = deadline.when()
-    if until is None or soon < until:
-        deadline.reschedule(soon)
 
 
 async def _reply(connection: AbstractConnection) -> Any:
