@@ -17,6 +17,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -279,20 +280,21 @@ async def look_up_outage(place: Place, requests: int) -> Measured:
     found, wire = Measured("database", "frozen", asked=requests), place.api_wires["database"]
     await place.breaks("database", "frozen")
     wire.begin()
+
+    def look(number: int) -> tuple[float, str]:
+        began = time.perf_counter()
+        path = LOOKS[number % len(LOOKS)].format(number)
+        answer = ask("GET", place.api.url + path, timeout=20.0)
+        return (time.perf_counter() - began) * 1_000, str(answer.status)
+
+    people = ThreadPoolExecutor(requests)
     try:
-
-        async def look(number: int) -> str:
-            began = time.perf_counter()
-            path = LOOKS[number % len(LOOKS)].format(number)
-            answer = await asyncio.to_thread(ask, "GET", place.api.url + path, None, 20.0)
-            found.steady_ms.append((time.perf_counter() - began) * 1_000)
-            return str(answer.status)
-
         looks = []
         for number in range(requests):
-            looks.append(asyncio.create_task(look(number)))
+            looks.append(asyncio.get_running_loop().run_in_executor(people, look, number))
             await asyncio.sleep(STEADY_S / requests)
-        found.answers = Counter(await asyncio.gather(*looks))
+        told = await asyncio.gather(*looks)
+        found.steady_ms, found.answers = [ms for ms, _ in told], Counter(code for _, code in told)
         # Nobody who buys waits for a database either, not even for what is not listed.
         unlisted = json.dumps({"userId": 1, "productId": 404}).encode()
         began, door = time.perf_counter(), Door(place.api.url)
@@ -302,6 +304,7 @@ async def look_up_outage(place: Place, requests: int) -> Measured:
         found.answers[str(status)] += 1
         found.calls = wire.asked
     finally:
+        people.shutdown(wait=False)
         await place.mends("database", "frozen")
     return found
 
