@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeGuard
 
 import attrs
@@ -139,18 +139,20 @@ class CoalescingBus:
         finally:
             self._flights.discard(flight)
             self._told("publish", len(taken), time.perf_counter() - flight.began)
+            self._forget(life, taken)
             for promise in taken:
-                self._forget(life, promise)
                 if failure is not None:
                     tell_failure(promise.confirmed, failure)
                 elif not promise.confirmed.done():
                     promise.confirmed.set_result(None)
 
-    def _forget(self, life: _Life, promise: _Promise) -> None:
-        """Let it be joined no more; one who was sent home may have come again meanwhile."""
-        key = (*life, promise.purchase.purchase_id)
-        if self._under_way.get(key) is promise:
-            del self._under_way[key]
+    def _forget(self, life: _Life, promises: Iterable[_Promise]) -> None:
+        """Let them be joined no more; one who was sent home may have come again meanwhile."""
+        (sale_id, epoch), under_way = life, self._under_way
+        for promise in promises:
+            key = (sale_id, epoch, promise.purchase.purchase_id)
+            if under_way.get(key) is promise:
+                del under_way[key]
 
     def _is_silence(self, error: BaseException, *, since: float) -> TypeGuard[Unavailable]:
         """Say whether a publish failed without any other being confirmed meanwhile."""
@@ -166,16 +168,16 @@ class CoalescingBus:
         """
         never_left = Unavailable(silence.why, silence.detail)
         for life, promises in self._waiting.items():
+            self._forget(life, promises.values())
             for promise in promises.values():
-                self._forget(life, promise)
                 tell_failure(promise.confirmed, never_left)
         self._waiting.clear()
         unsure = Unavailable(silence.why, silence.detail, may_have_happened=True)
         half_way = (lost.began + time.perf_counter()) / 2
         for flight in self._flights:
             if flight is not lost and flight.began <= half_way:
+                self._forget(flight.life, flight.promises)
                 for promise in flight.promises:
-                    self._forget(flight.life, promise)
                     tell_failure(promise.confirmed, unsure)
 
     async def aclose(self) -> None:

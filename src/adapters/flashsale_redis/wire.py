@@ -21,6 +21,8 @@ together the last must hear within the 300 ms too, and their coming and hearing 
 A buyer's call is 30 ms of Redis at most, so five times that is silence; a worker's may be more."""
 CONNECTIONS_MAX = 16
 """A process needs few: calls are coalesced, and one in flight keeps a single-threaded gate busy."""
+PROMPT_S = 0.01
+"""A connection that was there in this time has used nothing of what the replies may take."""
 
 Command = Sequence[str | bytes | int]
 
@@ -80,14 +82,15 @@ class Wire:
         was_sent = False
         now_s, whole_s = asyncio.get_running_loop().time, deadline_s or self._deadline_s
         silence_s = whole_s * SILENCE_SHARE if is_waited_for else whole_s
-        until_s = now_s() + whole_s
+        began_s = now_s()
         try:
             async with asyncio.timeout(silence_s) as deadline:
                 connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]
                 try:
                     packed = connection.pack_commands(commands)
                     was_sent = True
-                    deadline.reschedule(min(until_s, now_s() + silence_s))
+                    if is_waited_for and (sent_s := now_s()) - began_s > PROMPT_S:
+                        deadline.reschedule(min(began_s + whole_s, sent_s + silence_s))
                     await connection.send_packed_command(packed, check_health=False)
                     replies = [await _reply(connection) for _ in commands]
                     if then is None or not (further := then(replies)):
