@@ -1,13 +1,21 @@
 """The hot path: what happens between a buyer's request and the answer."""
 
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, assert_never
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, Protocol, TypeVar, assert_never
 
 from flashsale_core.board import SaleBoard
 from flashsale_core.errors import FlashsaleError, Unavailable, Why
 from flashsale_core.events import PurchaseAccepted, PurchasesAccepted
 from flashsale_core.idempotency import Replay, replay_of
-from flashsale_core.model import Door, GateRecord, PurchaseRequest, PurchaseState, Sale, SaleState
+from flashsale_core.model import (
+    Door,
+    GateRecord,
+    ItemId,
+    PurchaseRequest,
+    PurchaseState,
+    Sale,
+    SaleState,
+)
 from flashsale_core.outcomes import (
     Accepted,
     BuyAnswer,
@@ -32,6 +40,22 @@ PROMISE_MS = 800
 """A promise may be given only while less than this has passed since the gate was asked.
 
 A constant that all processes share: a rebuild waits it out before it reads the books."""
+PROMPT_MS = 50
+"""A gate that answered within this has left the bus its whole deadline; a later answer has used
+some of the promise's time, and the buyer does not wait for it twice."""
+
+T = TypeVar("T")
+
+
+class Within(Protocol):
+    """Bounds a wait."""
+
+    async def __call__(self, work: Awaitable[T], milliseconds: float, why: Why) -> T:
+        """Await it for so long at most, then raise Unavailable(why)."""
+
+
+async def _unbounded(work: Awaitable[T], milliseconds: float, why: Why) -> T:  # noqa: ARG001
+    return await work
 
 
 class PurchaseDesk:
@@ -45,13 +69,19 @@ class PurchaseDesk:
         bus: EventBus,
         clock: Clock,
         rules: Sequence[PurchaseRule] = (),
+        within: Within = _unbounded,
     ) -> None:
-        """Take the ports; concurrent calls are expected, and batched by what stands behind them."""
+        """Take the ports; concurrent calls are expected, and batched by what stands behind them.
+
+        `within` keeps a buyer's whole wait to the promise's time, where a slow gate has used some
+        of it or the list of sales has to be read; without it only each port's own deadline does.
+        """
         self._board = board
         self._gate = gate
         self._bus = bus
         self._clock = clock
         self._rules = tuple(rules)
+        self._within = within
 
     async def buy(  # noqa: PLR0911 - one return an answer
         self, request: PurchaseRequest, address: str | None = None
@@ -61,7 +91,7 @@ class PurchaseDesk:
         `address` is the buyer's, where the gate counts addresses.
         Raises Unavailable when nothing was taken, and answers OutcomeUnknown when that is unsure.
         """
-        sale = self._board.seen(request.item_id) or await self._board.of_item(request.item_id)
+        sale = self._board.seen(request.item_id) or await self._unlisted(request.item_id)
         if sale is None:
             return UnknownItem(item_id=request.item_id)
         started_ms = self._clock.monotonic_ms()
@@ -85,6 +115,10 @@ class PurchaseDesk:
             case KeyReused() | RateLimited():
                 return answer
         assert_never(answer)
+
+    async def _unlisted(self, item_id: ItemId) -> Sale | None:
+        looking = self._board.of_item(item_id)
+        return await self._within(looking, PROMISE_MS, Why.DATABASE_AWAY)
 
     async def _ask_gate(
         self, sale: Sale, request: PurchaseRequest, address: str | None
@@ -117,8 +151,13 @@ class PurchaseDesk:
         fact = PurchasesAccepted(
             sale_id=sale.sale_id, epoch=sale.epoch, purchases=(accepted_of(record),)
         )
+        spent_ms = self._clock.monotonic_ms() - started_ms
         try:
-            await self._bus.publish((fact,))
+            if spent_ms < PROMPT_MS:
+                await self._bus.publish((fact,))
+            else:
+                left_ms = max(0.0, PROMISE_MS - spent_ms)
+                await self._within(self._bus.publish((fact,)), left_ms, Why.BUS_AWAY)
         except FlashsaleError:
             # Whatever it was, the unit is taken: the buyer must hear the id that resumes.
             return OutcomeUnknown(purchase_id=record.purchase_id)
@@ -145,9 +184,10 @@ class JournaledDesk(PurchaseDesk):
         clock: Clock,
         later: Callable[[Coroutine[Any, Any, None]], None],
         rules: Sequence[PurchaseRule] = (),
+        within: Within = _unbounded,
     ) -> None:
         """Take the ports; `later` runs work behind the answer, and ends it before the process."""
-        super().__init__(board=board, gate=gate, bus=bus, clock=clock, rules=rules)
+        super().__init__(board=board, gate=gate, bus=bus, clock=clock, rules=rules, within=within)
         self._later = later
 
     async def _promise(self, sale: Sale, record: GateRecord, started_ms: float) -> BuyAnswer:

@@ -72,6 +72,10 @@ class Door:
             writer.close()
         return None
 
+    async def connect(self) -> None:
+        """Have one more connection ready."""
+        self._idle.append(await asyncio.open_connection(self._host, self._port))
+
     def close(self) -> None:
         """Leave."""
         for _, writer in self._idle:

@@ -14,19 +14,25 @@ import logging
 import sys
 import tempfile
 import time
+import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import attrs
 
+from flashsale_core.events import OrderEvent, OrderEventType
+from flashsale_core.model import ItemId, PurchaseId, SaleId, Source, UserId
+from flashsale_sql.facts import to_json
 from tests.faults.buyers import Door
 from tests.faults.counting import CountingWire, counting
+from tests.faults.crowd import buyer
 from tests.faults.stack import QUICK
-from tests.integration.crowds import orders, settled_orders
-from tests.integration.engine import Engine, Program, ask, engine, own_names
+from tests.integration.crowds import connected, orders, settled_orders
+from tests.integration.engine import ROOT, Engine, Program, ask, engine, own_names
 from tests.integration.outside import Sent, sender
 from tests.servers import running_kafka, running_postgres, running_rabbitmq, running_redis
 
@@ -35,9 +41,13 @@ HEARS_MS = {"gate": 300.0, "bus": 1_000.0}
 """Within these a buyer hears that a server is dead."""
 AMPLIFICATION_MAX = 1.1
 RECOVERY_S_MAX = 60.0
+CROWD_S_MAX = 60.0
 RATE = 100.0
 STEADY_S = 2.0
+TOGETHER_S = 10.0
 UNITS = 900_000
+LOOK_UP_MS = 500
+LOOK_UP = {"FLASHSALE_LOOKUP_DEADLINE_MS": str(LOOK_UP_MS)}
 
 
 @attrs.define
@@ -93,26 +103,25 @@ class Place:
     number: int = 0
 
     async def buyers(self, count: int) -> tuple[list[float], Counter[str]]:
-        """Let so many come in the same moment, on connections that are there already."""
-        door = Door(self.api.url)
-        host, _, port = self.api.url.removeprefix("http://").partition(":")
-        for _ in range(count):
-            door._idle.append(await asyncio.open_connection(host, int(port)))
-        told = await asyncio.gather(*(self.buyer(door) for _ in range(count)))
-        door.close()
-        return [ms for ms, _ in told], Counter(code for _, code in told)
+        """Let so many come in the same moment, on connections that are there already.
+
+        The wires are in this process, so the crowd is in another.
+        """
+        first, self.number = self.number + 1, self.number + count
+        crowd = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "tests.faults.crowd", self.api.url, str(count), str(first)),
+            cwd=ROOT,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        async with asyncio.timeout(CROWD_S_MAX):
+            told, _ = await crowd.communicate()
+        found = json.loads(told)
+        return [ms for ms, _ in found], Counter(code for _, code in found)
 
     async def buyer(self, door: Door) -> tuple[float, str]:
         """Ask once; answer how long it took and what was said."""
         self.number += 1
-        purchase = {"userId": self.number, "productId": 1, "purchaseId": f"o{self.number}"}
-        began = time.perf_counter()
-        try:
-            status, said = await door.buy(json.dumps(purchase).encode())
-            code = "accepted" if status == 200 else str(said["type"]).rpartition(":")[2]
-        except (TimeoutError, OSError, EOFError) as nothing:
-            code = f"nothing: {type(nothing).__name__}"
-        return (time.perf_counter() - began) * 1_000, code
+        return await buyer(door, self.number)
 
     async def steadily(self, seconds: float) -> tuple[list[float], Counter[str]]:
         """Let buyers come one by one at a steady rate."""
@@ -207,27 +216,95 @@ def _request(purchase: str) -> bytes:
     return _encoded(purchase, purchase, "1")
 
 
+async def steady_outage(place: Place, what: str, way: str, seconds: float) -> Measured:
+    """Let buyers come steadily, and count what API and worker together ask of a dead server.
+
+    With the broker dead the worker has work for it too: facts to tell, letters to copy, and what
+    was reserved and not confirmed to publish again.
+    """
+    found, wires = Measured(f"a+w:{what}", way), (place.api_wires[what], place.worker_wires[what])
+    await place.breaks(what, way)
+    if what == "bus":
+        await _give_work(place)
+    for wire in wires:
+        wire.begin()
+    try:
+        found.steady_ms, found.answers = await place.steadily(seconds)
+        found.asked = len(found.steady_ms)
+        found.calls = sum(wire.asked for wire in wires)
+    finally:
+        await place.mends(what, way)
+    found.recovery_s = await place.until_sold()
+    return found
+
+
+WORK = """
+INSERT INTO outbox (occurrence_id, fact, written_at)
+SELECT fact->>'occurrence_id', fact::json, now() FROM json_array_elements($1::json) AS fact
+"""
+NOISE = """
+INSERT INTO parked_messages (origin, channel, partition, body, headers, status, reason, detail,
+    holds_unit, attempts, next_attempt_at, parked_at, changed_at)
+SELECT 'noise ' || gen_random_uuid(), 'requests', 0, 'noise', '[]'::json, 'RETRYING', 'drill', '',
+    false, 0, now(), now(), now() FROM generate_series(1, 100)
+"""
+
+
+async def _give_work(place: Place) -> None:
+    """Write facts that the relay must tell, and messages whose copies the feeder must send."""
+    async with connected(place.engine) as database:
+        await database.execute(WORK, to_json([_fact(number) for number in range(100)]))
+        await database.execute(NOISE)
+
+
+def _fact(number: int) -> OrderEvent:
+    return OrderEvent(
+        occurrence_id=str(uuid.uuid4()),
+        type=OrderEventType.ORDER_CREATED,
+        purchase_id=PurchaseId(f"told-{number}"),
+        user_id=UserId("u"),
+        item_id=ItemId("1"),
+        sale_id=SaleId("1.1"),
+        quantity=1,
+        source=Source.API,
+        requested_at_ms=1_700_000_000_000,
+        occurred_at_ms=1_700_000_000_000,
+    )
+
+
+LOOKS = ("/purchase/o{}", "/sales", "/sales/1.1", "/dead-letters")
+
+
 async def look_up_outage(place: Place, requests: int) -> Measured:
-    """Let buyers look their purchases up while the database hangs."""
+    """Let people look things up while the database hangs, and buyers ask for what nobody sells."""
     found, wire = Measured("database", "frozen", asked=requests), place.api_wires["database"]
     await place.breaks("database", "frozen")
     wire.begin()
+
+    def look(number: int) -> tuple[float, str]:
+        began = time.perf_counter()
+        path = LOOKS[number % len(LOOKS)].format(number)
+        answer = ask("GET", place.api.url + path, timeout=20.0)
+        return (time.perf_counter() - began) * 1_000, str(answer.status)
+
+    people = ThreadPoolExecutor(requests)
     try:
-
-        async def look(number: int) -> str:
-            began = time.perf_counter()
-            url = f"{place.api.url}/purchase/o{number}"
-            answer = await asyncio.to_thread(ask, "GET", url, None, 20.0)
-            found.steady_ms.append((time.perf_counter() - began) * 1_000)
-            return str(answer.status)
-
         looks = []
         for number in range(requests):
-            looks.append(asyncio.create_task(look(number)))
+            looks.append(asyncio.get_running_loop().run_in_executor(people, look, number))
             await asyncio.sleep(STEADY_S / requests)
-        found.answers = Counter(await asyncio.gather(*looks))
+        told = await asyncio.gather(*looks)
+        found.steady_ms, found.answers = [ms for ms, _ in told], Counter(code for _, code in told)
+        # Nobody who buys waits for a database either, not even for what is not listed.
+        unlisted = json.dumps({"userId": 1, "productId": 404}).encode()
+        began, door = time.perf_counter(), Door(place.api.url)
+        status, _ = await door.buy(unlisted)
+        door.close()
+        found.crowd_ms.append((time.perf_counter() - began) * 1_000)
+        found.answers[str(status)] += 1
         found.calls = wire.asked
     finally:
+        people.shutdown(wait=False)
         await place.mends("database", "frozen")
     return found
 
@@ -259,7 +336,7 @@ async def placed(bus: str, folder: Path) -> AsyncIterator[Place]:
             sides.append(wires)
         names = {k: f"FLASHSALE_{k.upper()}_URL" for k in urls}
         beside = {names[k]: url for k, url in urls.items()}
-        ours = await entered(engine(folder, {**own_names(), **QUICK, **beside}))
+        ours = await entered(engine(folder, {**own_names(), **QUICK, **LOOK_UP, **beside}))
         await asyncio.to_thread(ours.prepare)
         programs = [
             ours.start(kind, **{names[k]: wire.url for k, wire in wires.items()})
@@ -291,6 +368,10 @@ async def main(bus: str, crowd: int) -> int:
             for what in ("gate", "database"):
                 found.append(await worker_outage(place, what, 200))
                 print(found[-1].line(), flush=True)
+            for what in ("gate", "bus", "database"):
+                for way in ("frozen", "killed"):
+                    found.append(await steady_outage(place, what, way, TOGETHER_S))
+                    print(found[-1].line(), flush=True)
     wrong = [one.line() for one in found if one.amplification > AMPLIFICATION_MAX]
     print("\n".join(["asked too often:", *wrong]) if wrong else "nothing was asked too often")
     return 1 if wrong else 0

@@ -8,14 +8,18 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from flashsale_core.purchase import PROMISE_MS
 from tests.faults.outages import (
     AMPLIFICATION_MAX,
     HEARS_MS,
+    LOOK_UP_MS,
+    RATE,
     WAYS,
     Place,
     look_up_outage,
     outage,
     placed,
+    steady_outage,
     worker_outage,
 )
 from tests.integration.engine import ask
@@ -24,6 +28,7 @@ TEN_TIMES = 10
 """The promised values are measured by `python -m tests.faults.outages`; a busy machine is slower.
 """
 CROWD = 500
+TOGETHER_S = 5.0
 MEMORY_MB_MAX = 50.0
 pytestmark = [pytest.mark.alone, pytest.mark.timeout(400)]
 
@@ -63,6 +68,18 @@ async def test_a_dead_server_is_asked_no_more_often_than_there_is_work(place: Pl
     found = await look_up_outage(place, 50)
     assert found.amplification <= AMPLIFICATION_MAX, found.line()
     assert set(found.answers) == {"503"}, found.line()
+    assert max(found.steady_ms) <= TEN_TIMES * LOOK_UP_MS, found.line()
+    assert max(found.crowd_ms) <= TEN_TIMES * PROMISE_MS, found.line()
     for what in ("gate", "database"):
         found = await worker_outage(place, what, 100)
+        assert found.amplification <= AMPLIFICATION_MAX, found.line()
+
+
+async def test_api_and_worker_together_ask_a_dead_server_less_often_than_buyers_come(
+    place: Place,
+) -> None:
+    """The worker tells facts, copies letters, sweeps, fetches and looks: all of it counts."""
+    for what in ("bus", "database", "gate"):
+        found = await steady_outage(place, what, "frozen", TOGETHER_S)
+        assert found.asked >= TOGETHER_S * RATE / 2, found.line()
         assert found.amplification <= AMPLIFICATION_MAX, found.line()

@@ -1,9 +1,10 @@
 """The Redis gate keeps the contract, on a real server."""
 
 import asyncio
+import socket
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import Any
 
 import pytest
@@ -11,8 +12,8 @@ from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from flashsale_core.errors import Unavailable, Why
-from flashsale_core.model import SaleId, SaleState, SaleTerms
-from flashsale_core.ports import StockGate
+from flashsale_core.model import Door, Epoch, SaleId, SaleState, SaleTerms
+from flashsale_core.ports import ClaimBatch, StockGate
 from flashsale_core.rates import RateLimits
 from flashsale_core.testing.gate_lives import GateLivesContract
 from flashsale_core.testing.gate_machine import gate_machine
@@ -277,6 +278,49 @@ async def test_a_frozen_gate_is_given_up_within_its_share_and_may_have_taken_the
         await wire.run([("EVAL", BUSY_LUA, 0, 600)])
     assert away.value.may_have_happened
     assert await wire.run([("ECHO", "mine")], deadline_s=5.0) == [b"mine"]
+    await wire.aclose()
+
+
+async def test_where_a_buyer_waits_a_silence_is_given_up_before_the_whole_share(
+    redis_server: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A crowd must hear in time too; what a worker asks for may take longer, and keeps it all."""
+    monkeypatch.setattr("flashsale_redis.wire.SILENCE_SHARE", 0.001)
+    wire = Wire(redis_server.url, deadline_s=60.0)
+    await wire.run([("PING",)])
+    with pytest.raises(Unavailable, match="no answer in time") as away:
+        await wire.run([("EVAL", BUSY_LUA, 0, 600)], is_waited_for=True)
+    assert away.value.may_have_happened
+    await wire.run([("EVAL", BUSY_LUA, 0, 200)])
+    with closing(socket.socket()) as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        nobody = Wire(f"redis://127.0.0.1:{silent.getsockname()[1]}", deadline_s=60.0)
+        with pytest.raises(Unavailable, match="no answer in time") as away:
+            async with asyncio.timeout(30):
+                await nobody.run([("PING",)], is_waited_for=True)
+        assert not away.value.may_have_happened
+        await nobody.aclose()
+    await wire.aclose()
+
+
+async def test_what_a_buyer_asks_of_the_gate_is_waited_for(redis_server: Redis) -> None:
+    """And what a worker asks is not."""
+    wire = Wire(redis_server.url, deadline_s=60.0)
+    asked: list[bool] = []
+    run = wire.run
+
+    async def seen(*args: Any, is_waited_for: bool = False, **more: Any) -> list[Any]:
+        asked.append(is_waited_for)
+        return await run(*args, is_waited_for=is_waited_for, **more)
+
+    wire.run = seen  # type: ignore[method-assign]
+    gate = RedisStockGate(wire)
+    for door in (Door.HTTP, Door.ACCEPTED, Door.OUTSIDE):
+        batch = ClaimBatch(sale_id=SaleId("1.1"), epoch=Epoch(1), door=door, claims=(claim("p"),))
+        with suppress(Unavailable):
+            await gate.reserve([batch])
+    assert asked == [True, False, False]
     await wire.aclose()
 
 

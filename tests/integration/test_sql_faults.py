@@ -128,7 +128,10 @@ async def test_a_server_that_never_answers_is_given_up_soon() -> None:
     with closing(socket.socket()) as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
-        await expect_away(f"postgresql+asyncpg://ann@127.0.0.1:{silent.getsockname()[1]}/flashsale")
+        away = await expect_away(
+            f"postgresql+asyncpg://ann@127.0.0.1:{silent.getsockname()[1]}/flashsale"
+        )
+    assert away.detail == "no answer in time", "not how the waiting was ended"
 
 
 async def test_a_missing_database_and_a_missing_role_are_told(url: str) -> None:

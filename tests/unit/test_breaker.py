@@ -349,6 +349,72 @@ async def test_promises_that_wait_behind_a_silent_broker_hear_with_the_first() -
     assert not bus._waiting
 
 
+async def test_a_crowd_in_several_publishes_hears_with_the_first() -> None:
+    """Their publishes began a moment later, and would only end a moment later, one by one.
+
+    One that has just begun keeps its own time, and a retry of one who was sent home is published.
+    """
+    inner = HeldBus()
+    bus = CoalescingBus(inner, in_flight_max=4)  # type: ignore[arg-type]
+    crowd = []
+    for n in range(3):
+        crowd.append(asyncio.create_task(bus.publish([accepted(f"p{n}")])))
+        await inner.has_published(n + 1)
+    await asyncio.sleep(0.2)
+    late = asyncio.create_task(bus.publish([accepted("late")]))
+    await inner.has_published(4)
+    inner.ends[0].set_exception(
+        Unavailable(Why.BUS_AWAY, "no confirm within 800 ms", may_have_happened=True)
+    )
+    async with asyncio.timeout(5):
+        told = await asyncio.gather(*crowd, return_exceptions=True)
+    assert [getattr(one, "may_have_happened", None) for one in told] == [True] * 3
+    assert not late.done()
+    again = asyncio.create_task(bus.publish([accepted("p1")]))
+    await inner.has_published(5)
+    for end in inner.ends[1:4]:
+        end.set_result(None)
+    await late
+    assert list(bus._under_way) == [("1.1", 1, "p1")], "the old publish forgot the new promise"
+    inner.ends[4].set_result(None)
+    await again
+    assert not bus._under_way
+    assert not bus._flights
+
+
+class HeldBus:
+    """A bus whose publishes end one by one, as the test says."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self.ends: list[asyncio.Future[None]] = []
+
+    async def publish(self, _: Any) -> None:
+        """Wait to be ended."""
+        self.ends.append(asyncio.get_running_loop().create_future())
+        await self.ends[-1]
+
+    async def has_published(self, count: int) -> None:
+        """Wait until so many have begun."""
+        async with asyncio.timeout(5):
+            while len(self.ends) < count:  # noqa: ASYNC110 - a task's begin
+                await asyncio.sleep(0)
+
+
+async def test_a_call_that_its_own_caller_ended_says_nothing_of_the_server(
+    breaker: Breaker,
+) -> None:
+    """Somebody stopped or left; that is no silence."""
+    hangs = Server()
+    hangs.free.clear()
+    calls = [asyncio.create_task(breaker.run(hangs.call)) for _ in range(5)]
+    await asyncio.sleep(0)
+    for call in calls:
+        call.cancel()
+    await asyncio.gather(*calls, return_exceptions=True)
+    assert not breaker.is_open
+
+
 async def test_one_publish_that_fails_among_others_that_succeed_sends_nobody_home() -> None:
     """A queue without a leader is not a broker that is gone."""
 

@@ -1,6 +1,7 @@
 """The hot path: what a buyer is told, and what stands behind it."""
 
-from typing import Any
+from collections.abc import Awaitable
+from typing import Any, TypeVar
 
 import attrs
 import pytest
@@ -19,8 +20,12 @@ from flashsale_core.outcomes import (
     SoldOut,
     UnknownItem,
 )
-from flashsale_core.purchase import PROMISE_MS
+from flashsale_core.purchase import PROMISE_MS, PROMPT_MS, PurchaseDesk
+from flashsale_kafka.config import KafkaConfig
+from flashsale_rabbitmq.config import RabbitMQConfig
 from tests.unit.world import START_MS, World, request
+
+T = TypeVar("T")
 
 
 async def test_an_accepted_purchase_ends_as_an_order() -> None:
@@ -242,3 +247,63 @@ async def test_a_publish_that_can_never_work_is_no_plain_error() -> None:
     world.bus.publish = too_large  # type: ignore[method-assign,assignment]
     assert await world.desk.buy(request()) == OutcomeUnknown(purchase_id=PurchaseId("p1"))
     assert (await world.books()).reserved == 1
+
+
+async def test_what_a_slow_gate_took_of_the_promises_time_is_not_waited_for_again() -> None:
+    """The deadline counts from the buyer's coming: 0.8 s in all, not 0.8 s for the bus alone."""
+    world = World()
+    await world.sell()
+    gate_ms, given = 0, []
+    reserve = world.gate.reserve
+
+    async def slow(batches: object) -> object:
+        world.clock.ms += gate_ms
+        return await reserve(batches)  # type: ignore[arg-type]
+
+    async def within(work: Awaitable[T], milliseconds: float, why: Why) -> T:
+        given.append((milliseconds, why))
+        return await work
+
+    world.gate.reserve = slow  # type: ignore[method-assign,assignment]
+    desk = PurchaseDesk(
+        board=world.board, gate=world.gate, bus=world.bus, clock=world.clock, within=within
+    )
+    async with world.worker():
+        assert isinstance(await desk.buy(request("quick", user="u1")), Accepted)
+        assert given == []
+        gate_ms = 250
+        assert isinstance(await desk.buy(request("slow", user="u2")), Accepted)
+        assert given == [(PROMISE_MS - 250, Why.BUS_AWAY)]
+        gate_ms = 2 * PROMISE_MS
+        late = await desk.buy(request("late", user="u3"))
+    assert late == OutcomeUnknown(purchase_id=PurchaseId("late"))
+    assert given[-1] == (0, Why.BUS_AWAY)
+
+
+async def test_an_unlisted_item_is_looked_for_within_the_promises_time() -> None:
+    """A database that hangs must not hold up who asks for what nobody sells."""
+    world = World()
+
+    async def within(work: Awaitable[T], milliseconds: float, why: Why) -> T:
+        work.close()  # type: ignore[attr-defined]
+        assert milliseconds == PROMISE_MS
+        raise Unavailable(why, "no answer in time")
+
+    desk = PurchaseDesk(
+        board=world.board, gate=world.gate, bus=world.bus, clock=world.clock, within=within
+    )
+    with pytest.raises(Unavailable) as away:
+        await desk.buy(request())
+    assert away.value.why is Why.DATABASE_AWAY
+
+
+@pytest.mark.parametrize(
+    "deadline_ms",
+    [
+        RabbitMQConfig(url="amqp://localhost").accepted_deadline_ms,
+        KafkaConfig(url="kafka://localhost:1").publish_deadline_ms,
+    ],
+)
+def test_gate_and_bus_together_take_no_longer_than_the_promises_time(deadline_ms: int) -> None:
+    """A gate that took longer leaves the bus less, by the desk's own bound."""
+    assert PROMPT_MS + deadline_ms == PROMISE_MS

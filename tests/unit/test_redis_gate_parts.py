@@ -34,6 +34,7 @@ class Scripted(Wire):
         commands: Sequence[Command],
         *,
         deadline_s: float | None = None,
+        is_waited_for: bool = False,
     ) -> list[Any]:
         """Answer as prepared; without anything left, each command with 0."""
         self.seen.append(len(commands))

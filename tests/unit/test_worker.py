@@ -191,6 +191,37 @@ async def test_a_new_life_of_the_gate_is_looked_at_and_the_batch_begun_again(wor
     assert await works.world.order("p0") is not None
 
 
+async def test_an_outage_writes_a_line_that_says_why_and_counts_the_rest(works: Works) -> None:
+    """A person at night reads one line and its cause, not a thousand; and then that it is over."""
+    works.orders.troubles = [Unavailable(Why.DATABASE_AWAY, "no answer in time")] * 30
+    await _promise(works)
+    with capture_logs() as lines:
+        async with works.consuming():
+            await _settled(works)
+    told = [line for line in lines if line["event"].startswith("deliver")]
+    assert [line["event"] for line in told] == ["delivery waits", "deliveries go on"]
+    assert told[0]["error"] == "database-away: no answer in time"
+    assert told[0]["channel"] == Channel.ACCEPTED.value
+    assert told[1]["held_back"] == 29
+
+
+async def test_a_life_of_the_gate_that_does_not_come_is_told_too(works: Works) -> None:
+    """A batch that begins again for ever would else be silent; a change or two are nothing new."""
+    works.orders.troubles = [StaleEpoch("1.1 is no longer in epoch 1")] * 3
+    await _promise(works)
+    with capture_logs() as lines:
+        async with works.consuming():
+            await _settled(works)
+        assert not [line for line in lines if line["event"] == "delivery waits"]
+        works.stopping.clear()
+        works.orders.troubles = [StaleEpoch("1.1 is no longer in epoch 1")] * 30
+        await works.world.desk.buy(request("p9", user="u9"))
+        async with works.consuming():
+            await _settled(works)
+    [line] = [line for line in lines if line["event"] == "delivery waits"]
+    assert line["error"] == "1.1 is no longer in epoch 1"
+
+
 async def test_one_partition_that_waits_does_not_hold_up_its_neighbour(works: Works) -> None:
     """Deliveries of different partitions are handled side by side."""
     await _promise(works, 2)
@@ -284,9 +315,12 @@ async def test_a_bus_that_cannot_be_taken_from_is_asked_again(
 
     await _promise(works)
     monkeypatch.setattr(works.world.bus, "subscribe", troubled)
-    async with works.consuming():
-        await asyncio.wait_for(works.orders.entered.wait(), 5)
+    with capture_logs() as lines:
+        async with works.consuming():
+            await asyncio.wait_for(works.orders.entered.wait(), 5)
     assert not troubles
+    told = [line["event"] for line in lines if "taken" in line["event"]]
+    assert told == ["nothing can be taken", "deliveries are taken again"]
 
 
 async def test_the_relay_goes_on_at_once_while_batches_are_full(works: Works) -> None:

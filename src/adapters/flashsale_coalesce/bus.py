@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeGuard
 
 import attrs
@@ -32,6 +32,15 @@ class _Promise:
     confirmed: "asyncio.Future[None]"
 
 
+@attrs.define(eq=False)
+class _Flight:
+    """One publish under way, and who waits for it."""
+
+    life: _Life
+    promises: list[_Promise]
+    began: float
+
+
 class CoalescingBus:
     """Merges concurrent publishes of PurchasesAccepted; everything else goes straight through."""
 
@@ -51,6 +60,7 @@ class CoalescingBus:
         self._waiting: dict[_Life, dict[PurchaseId, _Promise]] = {}
         self._under_way: dict[tuple[SaleId, Epoch, PurchaseId], _Promise] = {}
         self._publishing: set[asyncio.Task[None]] = set()
+        self._flights: set[_Flight] = set()
         self._is_woken = False
         self._confirmed_at = float("-inf")
 
@@ -108,45 +118,67 @@ class CoalescingBus:
         self._publishing.discard(task)
         self._wake()
 
-    async def _publish(self, life: _Life, taken: Sequence[_Promise]) -> None:
+    async def _publish(self, life: _Life, taken: list[_Promise]) -> None:
         sale_id, epoch = life
         fact = PurchasesAccepted(
             sale_id=sale_id, epoch=epoch, purchases=tuple(p.purchase for p in taken)
         )
-        started = time.perf_counter()
+        flight = _Flight(life, taken, time.perf_counter())
+        self._flights.add(flight)
         failure: BaseException | None = None
         try:
             await self._bus.publish((fact,))
         except BaseException as error:
             failure = error
-            if self._is_silence(error, since=started):
-                self._send_home(error)
+            if self._is_silence(error, since=flight.began):
+                self._send_home(error, lost=flight)
             if not isinstance(error, Exception):
                 raise
         else:
             self._confirmed_at = time.perf_counter()
         finally:
-            self._told("publish", len(taken), time.perf_counter() - started)
+            self._flights.discard(flight)
+            self._told("publish", len(taken), time.perf_counter() - flight.began)
+            self._forget(life, taken)
             for promise in taken:
-                self._under_way.pop((sale_id, epoch, promise.purchase.purchase_id), None)
                 if failure is not None:
                     tell_failure(promise.confirmed, failure)
                 elif not promise.confirmed.done():
                     promise.confirmed.set_result(None)
+
+    def _forget(self, life: _Life, promises: Iterable[_Promise]) -> None:
+        """Let them be joined no more; one who was sent home may have come again meanwhile."""
+        (sale_id, epoch), under_way = life, self._under_way
+        for promise in promises:
+            key = (sale_id, epoch, promise.purchase.purchase_id)
+            if under_way.get(key) is promise:
+                del under_way[key]
 
     def _is_silence(self, error: BaseException, *, since: float) -> TypeGuard[Unavailable]:
         """Say whether a publish failed without any other being confirmed meanwhile."""
         is_away = isinstance(error, Unavailable) and not error.was_refused
         return is_away and self._confirmed_at <= since
 
-    def _send_home(self, silence: Unavailable) -> None:
-        """Tell those who wait for their turn: the oldest publish that failed began before them."""
+    def _send_home(self, silence: Unavailable, *, lost: _Flight) -> None:
+        """Tell all who would only wait for the same.
+
+        Those who wait for their turn, and those whose publish has been under way for at least
+        half as long as the one that is lost: a crowd is several publishes. A younger one keeps
+        its own time.
+        """
         never_left = Unavailable(silence.why, silence.detail)
         for life, promises in self._waiting.items():
+            self._forget(life, promises.values())
             for promise in promises.values():
-                self._under_way.pop((*life, promise.purchase.purchase_id), None)
                 tell_failure(promise.confirmed, never_left)
         self._waiting.clear()
+        unsure = Unavailable(silence.why, silence.detail, may_have_happened=True)
+        half_way = (lost.began + time.perf_counter()) / 2
+        for flight in self._flights:
+            if flight is not lost and flight.began <= half_way:
+                self._forget(flight.life, flight.promises)
+                for promise in flight.promises:
+                    tell_failure(promise.confirmed, unsure)
 
     async def aclose(self) -> None:
         """Wait for the confirms under way; each has a deadline of its own."""

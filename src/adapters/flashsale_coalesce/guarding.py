@@ -1,11 +1,12 @@
 """Ports whose calls go through a breaker, each otherwise what it was."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from inspect import iscoroutinefunction
 from typing import Any
 
+from flashsale_coalesce.bounding import Bounds
 from flashsale_coalesce.breaker import Breaker
-from flashsale_core.errors import Unavailable
+from flashsale_core.errors import Unavailable, Why
 from flashsale_core.model import Epoch, PurchaseId, SaleId
 from flashsale_core.opening import Database
 from flashsale_core.ports import ClaimBatch, EventBus, GateReply, StockGate
@@ -21,6 +22,9 @@ class _Guarded:
         self._inner = inner
         self._breaker = breaker
 
+    def _call(self, found: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -> Any:
+        return found(*args, **kwargs)
+
     def __getattr__(self, name: str) -> Any:
         """Guard a method when it is first asked for."""
         found = getattr(self._inner, name)
@@ -29,7 +33,7 @@ class _Guarded:
         run = self._breaker.run
 
         async def guarded(*args: Any, **kwargs: Any) -> Any:
-            return await run(lambda: found(*args, **kwargs))
+            return await run(lambda: self._call(found, *args, **kwargs))
 
         vars(self)[name] = guarded
         return guarded
@@ -60,14 +64,37 @@ class GuardedBus(_Guarded):
     """A bus whose publishes fail at once while the broker is silent."""
 
 
+class _Asked(_Guarded):
+    """A port whose every call is a question that somebody waits for."""
+
+    def __init__(self, inner: Any, breaker: Breaker, deadline_ms: float) -> None:
+        super().__init__(inner, breaker)
+        self._deadline_ms = deadline_ms
+        self._within = Bounds().within
+
+    def _call(self, found: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -> Any:
+        return self._within(found(*args, **kwargs), self._deadline_ms, Why.DATABASE_AWAY)
+
+
 class GuardedDatabase:
     """A database of which everything but the list of sales, rebuilds and `check` is guarded."""
 
-    def __init__(self, inner: Database, breaker: Breaker) -> None:
-        """Guard each of its ports by the same breaker."""
+    def __init__(
+        self, inner: Database, breaker: Breaker, *, deadline_ms: float | None = None
+    ) -> None:
+        """Guard each of its ports by the same breaker.
+
+        A call that takes longer than `deadline_ms` is given up, and counts as silence: for those
+        who only ask. Work in hand has the driver's own deadlines, which are longer.
+        """
         self._inner = inner
         for name in GUARDED_IN_DATABASE:
-            vars(self)[name] = _Guarded(getattr(inner, name), breaker)
+            port = getattr(inner, name)
+            vars(self)[name] = (
+                _Guarded(port, breaker)
+                if deadline_ms is None
+                else _Asked(port, breaker, deadline_ms)
+            )
 
     def __getattr__(self, name: str) -> Any:
         """Pass on the rest."""

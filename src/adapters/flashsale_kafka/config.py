@@ -82,8 +82,9 @@ class KafkaConfig:
     accepted_group: str = attrs.field(default="flashsale-purchase-accepted", validator=_group)
     partitions: int = attrs.field(default=6, validator=_between(1, PARTITIONS_MAX))
     """Of every topic; divides well among one, two, three or six workers."""
-    publish_deadline_ms: int = attrs.field(default=800, validator=_between(1, WAIT_MS_MAX))
-    """Over a publish of promises: a buyer waits for it, and later is an unknown outcome."""
+    publish_deadline_ms: int = attrs.field(default=750, validator=_between(1, WAIT_MS_MAX))
+    """Over a publish of promises: what a prompt gate leaves of the 0.8 s that a buyer waits for a
+    promise. A later confirm would come too late for one; the outcome is unknown."""
     deadline_ms: int = attrs.field(default=10_000, validator=_between(1, WAIT_MS_MAX))
     """Over any other publish: nobody waits for it but a batch that will be tried again."""
     connect_ms: int = attrs.field(default=5_000, validator=_between(1, WAIT_MS_MAX))

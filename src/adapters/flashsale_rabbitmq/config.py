@@ -58,8 +58,9 @@ class RabbitMQConfig:
     dead_letters: str = attrs.field(default="flashsale.purchase.requests.dlq", validator=_name)
     accepted_partitions: int = attrs.field(default=4, validator=_from_one_to(PARTITIONS_MAX))
     """Enough for four workers to share the promises; each queue has one active consumer."""
-    accepted_deadline_ms: int = attrs.field(default=800, validator=_from_one_to(600_000))
-    """Over a publish of promises: a buyer waits, and later than this the outcome is unknown."""
+    accepted_deadline_ms: int = attrs.field(default=750, validator=_from_one_to(600_000))
+    """Over a publish of promises: what a prompt gate leaves of the 0.8 s that a buyer waits for a
+    promise. A later confirm would come too late for one; the outcome is unknown."""
     deadline_ms: int = attrs.field(default=10_000, validator=_from_one_to(600_000))
     """Over any other publish: nobody waits for it but a batch that will be tried again."""
     connect_ms: int = attrs.field(default=5_000, validator=_from_one_to(600_000))

@@ -44,4 +44,7 @@ def _of_reply(error: redis_errors.ResponseError, text: str) -> Unavailable:
 
 
 def _named(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"
+    text = str(error)
+    if isinstance(error, TimeoutError):
+        return f"no answer in time: {text}" if text else "no answer in time"
+    return f"{type(error).__name__}: {text}"

@@ -83,7 +83,8 @@ class RedisStockGate(RedisLives):
         """See `StockGate.reserve`; a batch over `CLAIMS_MAX` is several atomic pieces."""
         pieces = [piece for batch in batches for piece in pieces_of(batch)]
         replies = await self._in_rounds(
-            [(self._reserve(p), len(p.claims) + len(p.queued)) for p in pieces]
+            [(self._reserve(p), len(p.claims) + len(p.queued)) for p in pieces],
+            is_waited_for=all(batch.door is Door.HTTP for batch in batches),
         )
         answers = [self._answers(p, r) for p, r in zip(pieces, replies, strict=True)]
         if len(pieces) != len(batches):
@@ -92,12 +93,14 @@ class RedisStockGate(RedisLives):
             raise away
         return answers
 
-    async def _in_rounds(self, sized: Sequence[tuple[Command, int]]) -> list[Any]:
+    async def _in_rounds(
+        self, sized: Sequence[tuple[Command, int]], *, is_waited_for: bool = False
+    ) -> list[Any]:
         """Run commands of so many purchases each, in as many round trips as they need."""
         replies: list[Any] = []
         for commands in in_rounds(sized):
             try:
-                replies += await self._wire.run(commands)
+                replies += await self._wire.run(commands, is_waited_for=is_waited_for)
             except Unavailable as away:
                 if not replies:
                     raise
@@ -244,7 +247,7 @@ class RedisStockGate(RedisLives):
         """Raise Unavailable unless Redis answers and has the function library."""
         nowhere = SaleId("-")
         try:
-            await self._one(self._call("find", nowhere, 0, "-"))
+            await self._one(self._call("find", nowhere, 0, "-"), is_waited_for=True)
         except Unavailable as refused:
             if refused.why is not Why.NOT_ARMED or "gate install" in refused.detail:
                 raise

@@ -58,9 +58,13 @@ class RedisLives:
             return ("FCALL", function, 5, *keys, f"{tag}window", *args)
         return ("FCALL", function, 4, *keys, *args)
 
-    async def _one(self, command: Command, *, deadline_s: float | None = None) -> Any:
+    async def _one(
+        self, command: Command, *, deadline_s: float | None = None, is_waited_for: bool = False
+    ) -> Any:
         """Run one command; raises Unavailable for an error reply too."""
-        [reply] = await self._wire.run([command], deadline_s=deadline_s)
+        [reply] = await self._wire.run(
+            [command], deadline_s=deadline_s, is_waited_for=is_waited_for
+        )
         if isinstance(reply, ResponseError):
             raise unavailable_of(reply, was_sent=True) from reply
         return reply

@@ -15,8 +15,14 @@ from flashsale_redis.faults import unavailable_of
 
 DEADLINE_S = 0.28
 """Redis's share of a buyer's 0.8 s: a buyer hears within 300 ms that the gate is away."""
+SILENCE_SHARE = 0.6
+"""Of a deadline, for connecting and for the replies each, where a buyer waits: of 500 who come
+together the last must hear within the 300 ms too, and their coming and hearing takes 100 of them.
+A buyer's call is 30 ms of Redis at most, so five times that is silence; a worker's may be more."""
 CONNECTIONS_MAX = 16
 """A process needs few: calls are coalesced, and one in flight keeps a single-threaded gate busy."""
+PROMPT_S = 0.01
+"""A connection that was there in this time has used nothing of what the replies may take."""
 
 Command = Sequence[str | bytes | int]
 
@@ -46,13 +52,20 @@ class Wire:
         )
 
     async def run(
-        self, commands: Sequence[Command], *, deadline_s: float | None = None
+        self,
+        commands: Sequence[Command],
+        *,
+        deadline_s: float | None = None,
+        is_waited_for: bool = False,
     ) -> list[Any]:
         """Send all, then read a reply each; an error REPLY is returned in its place.
 
+        With `is_waited_for` a buyer waits, and a silence ends it sooner (`SILENCE_SHARE`).
         Raises Unavailable; `may_have_happened` once the first byte may have left.
         """
-        return await self.run_in_turn(commands, None, deadline_s=deadline_s)
+        return await self.run_in_turn(
+            commands, None, deadline_s=deadline_s, is_waited_for=is_waited_for
+        )
 
     async def run_in_turn(
         self,
@@ -60,18 +73,24 @@ class Wire:
         then: "Callable[[Sequence[Any]], Sequence[Command]] | None",
         *,
         deadline_s: float | None = None,
+        is_waited_for: bool = False,
     ) -> list[Any]:
         """Do the same, and then what the replies ask for, on the very same connection.
 
         Answers the replies of the last that was sent.
         """
         was_sent = False
+        now_s, whole_s = asyncio.get_running_loop().time, deadline_s or self._deadline_s
+        silence_s = whole_s * SILENCE_SHARE if is_waited_for else whole_s
+        began_s = now_s()
         try:
-            async with asyncio.timeout(deadline_s or self._deadline_s):
+            async with asyncio.timeout(silence_s) as deadline:
                 connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]
                 try:
                     packed = connection.pack_commands(commands)
                     was_sent = True
+                    if is_waited_for and (sent_s := now_s()) - began_s > PROMPT_S:
+                        deadline.reschedule(min(began_s + whole_s, sent_s + silence_s))
                     await connection.send_packed_command(packed, check_health=False)
                     replies = [await _reply(connection) for _ in commands]
                     if then is None or not (further := then(replies)):

@@ -153,8 +153,9 @@ def _of_driver(original: BaseException | None) -> Fault | None:
 def _detail(error: Exception) -> str:
     """Take the driver's own sentence: SQLAlchemy's would add the statement."""
     original = error.orig if isinstance(error, exc.DBAPIError) else error
-    cause = getattr(original, "__cause__", None)
-    told = cause if isinstance(original, Exception) and cause is not None else original
-    if isinstance(told, TimeoutError):
+    cause = original.__cause__ if original is not None else None
+    # A deadline raises its TimeoutError from the cancellation that it ended the call by.
+    if isinstance(original, TimeoutError) or isinstance(cause, TimeoutError):
         return "no answer in time"
+    told = cause if isinstance(cause, Exception) else original
     return str(told) or type(told).__name__

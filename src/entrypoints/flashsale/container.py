@@ -25,7 +25,14 @@ from flashsale.assembling import (
 from flashsale.background import Background
 from flashsale.board_keeping import BoardKeeper
 from flashsale.gate_look import GateLook
-from flashsale.guards import Guards, guarded_bus, guarded_database, guarded_gate, watched
+from flashsale.guards import (
+    Guards,
+    asked_database,
+    guarded_bus,
+    guarded_database,
+    guarded_gate,
+    watched,
+)
 from flashsale.observing import SUMMARY_EVERY_S, WatchingObserver
 from flashsale.paying import Paying
 from flashsale.readiness import Readiness
@@ -42,7 +49,7 @@ from flashsale.worker import (
     Relay,
     Sweeping,
 )
-from flashsale_coalesce import CoalescingBus, CoalescingCatalogue, CoalescingGate
+from flashsale_coalesce import Bounds, CoalescingBus, CoalescingCatalogue, CoalescingGate
 from flashsale_core.board import SaleBoard
 from flashsale_core.discarding import Discarder
 from flashsale_core.ending import Ender
@@ -96,6 +103,7 @@ class Commands(containers.DeclarativeContainer):
     safe_gate = providers.Singleton(guarded_gate, guards, gate)
     safe_bus = providers.Singleton(guarded_bus, guards, bus)
     safe_database = providers.Singleton(guarded_database, guards, database)
+    asked_database = providers.Singleton(asked_database, guards, database, settings)
     has_gateway = providers.Callable(has_gateway_in, settings)
     rules = providers.Singleton(rules_of, settings)
     sleep_ms = providers.Object(_sleep_ms)
@@ -138,8 +146,8 @@ class Commands(containers.DeclarativeContainer):
         Inquiry,
         board=board,
         gate=safe_gate,
-        orders=safe_database.provided.orders,
-        parked=safe_database.provided.parked,
+        orders=asked_database.provided.orders,
+        parked=asked_database.provided.parked,
     )
 
     letter_desk = providers.Singleton(LetterDesk, safe_database.provided.letters)
@@ -218,6 +226,7 @@ class HttpApi(_Process):
         bus=door_bus,
         clock=Commands.clock,
         rules=Commands.rules,
+        within=providers.Singleton(Bounds).provided.within,
     )
     purchase_desk = providers.Selector(
         Commands.settings.provided.durability,

@@ -70,6 +70,7 @@ def http_door(
             observer=observer,
             admin_token=token.get_secret_value() if token is not None else None,
             cors_origins=settings.cors_origins,
+            lookup_deadline_ms=settings.lookup_deadline_ms,
             address_of=Addresses(proxies) if settings.rate_per_address else None,
         )
     )

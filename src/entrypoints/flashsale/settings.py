@@ -330,6 +330,13 @@ class Settings:
         10 * MINUTE_MS,
         "Longest wait when something needed is away; short, so that work goes on soon after.",
     )
+    lookup_deadline_ms: int = whole(
+        2_000,
+        100,
+        MINUTE_MS,
+        """How long an answer to a GET may take, such as a purchase's state, before it is 503; no
+        single question to PostgreSQL may take half of it. Buying has fixed deadlines.""",
+    )
     probe_interval_ms: int = whole(
         1_000,
         100,

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import attrs
 import structlog
 
+from flashsale.seldom import Seldom
 from flashsale.supervision import FAILURES_MAX, Backoff, pause
 from flashsale_core.board import SaleBoard
 from flashsale_core.errors import StaleEpoch, Unavailable, Why
@@ -64,6 +65,11 @@ class Consumer:
         self._deliveries = deliveries
         self._subscriptions = subscriptions
         self._log = structlog.get_logger("flashsale").bind(channel=channel.value)
+        now_ms = clock.monotonic_ms
+        self._taking = Seldom(
+            self._log, "nothing can be taken", "deliveries are taken again", now_ms=now_ms
+        )
+        self._fulfilling = Seldom(self._log, "delivery waits", "deliveries go on", now_ms=now_ms)
 
     async def step(self) -> float:
         """Join the channel and work until the stop; raises when it can go on no longer."""
@@ -99,9 +105,10 @@ class Consumer:
                 delivery = await self._unless_stopping(subscription.take())
             except Unavailable as away:
                 slots.release()
-                self._log.warning("nothing can be taken", error=str(away))
+                self._taking.waits(error=str(away))
                 await pause(self._stopping, backoff.next_wait_s())
                 continue
+            self._taking.goes_on()
             if delivery is None:
                 slots.release()
             return delivery
@@ -138,8 +145,10 @@ class Consumer:
             began_ms = self._clock.monotonic_ms()
             try:
                 await self._parking.deliver(delivery.messages, is_suspect=delivery.is_suspect)
-            except StaleEpoch:
+            except StaleEpoch as life:
                 stale += 1
+                if stale > STALE_TRIES_QUIETLY:
+                    self._fulfilling.waits(partition=delivery.partition, error=str(life))
                 wait_s = await self._look_again(backoff, stale)
             except Exception as error:
                 if not is_waited_for(error):
@@ -148,12 +157,12 @@ class Consumer:
                     if failures >= FAILURES_MAX:
                         raise
                 else:
-                    said = {"partition": delivery.partition, "error": str(error)}
-                    self._log.warning("delivery waits", **said)
+                    self._fulfilling.waits(partition=delivery.partition, error=str(error))
                 wait_s = backoff.next_wait_s()
             else:
                 seconds = (self._clock.monotonic_ms() - began_ms) / 1_000
                 self._observer.batch("fulfil", len(delivery.messages), seconds)
+                self._fulfilling.goes_on()
                 return True
             await pause(self._stopping, wait_s)
             if self._stopping.is_set():

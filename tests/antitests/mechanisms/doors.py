@@ -80,8 +80,7 @@ ANTITESTS = (
         where=f"{PURCHASE}buy",
         patches=(
             Patch(
-                "sale = self._board.seen(request.item_id) or "
-                "await self._board.of_item(request.item_id)",
+                "sale = self._board.seen(request.item_id) or await self._unlisted(request.item_id)",
                 "await self._board.refresh()\n"
                 "        sale = await self._board.of_item(request.item_id)",
             ),

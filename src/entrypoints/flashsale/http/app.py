@@ -19,6 +19,7 @@ from flashsale.http.operation import OPERATION_ROUTES
 from flashsale.http.parts import ASGIApp, HttpParts
 from flashsale.http.purchases import PURCHASE_ROUTES
 from flashsale.http.sales import SALE_ROUTES
+from flashsale.http.timely import Timely
 
 
 def http_app(parts: HttpParts) -> ASGIApp:
@@ -52,4 +53,5 @@ def http_app(parts: HttpParts) -> ASGIApp:
     )
     # The framework's own types of ASGI are narrower than ASGI's.
     inner = cast("ASGIApp", framework)
-    return Front(buy=buy, framework=inner, cors_origins=parts.cors_origins)
+    timely = Timely(inner, parts.lookup_deadline_ms)
+    return Front(buy=buy, framework=timely, cors_origins=parts.cors_origins)

@@ -22,6 +22,10 @@ ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 RawHeaders = list[tuple[bytes, bytes]]
 
 
+LOOKUP_DEADLINE_MS = 2_000
+"""A person waits so long for a page, and a balancer or a browser not much longer."""
+
+
 @attrs.frozen(kw_only=True)
 class Dependency:
     """How one thing that this process needs stands; `last_error` carries no secret."""
@@ -71,6 +75,8 @@ class HttpParts:
     observer: Observer
     admin_token: str | None = attrs.field(default=None, repr=False)
     cors_origins: tuple[str, ...] = ()
+    lookup_deadline_ms: int = LOOKUP_DEADLINE_MS
+    """How long an answer to a GET may take."""
     address_of: Callable[[Scope], str | None] | None = None
     """Tells where a buyer's request came from, where the gate counts addresses."""
     lifespan: Callable[[], AbstractAsyncContextManager[None]] | None = None
