@@ -118,7 +118,11 @@ ANTITESTS = (
         promise=17,
         mechanism="whose promise waits behind a publish that was lost hears with it",
         where="src/adapters/flashsale_coalesce/bus.py:CoalescingBus._publish",
-        patches=(Patch("                self._send_home(error)\n", "                pass\n"),),
+        patches=(
+            Patch(
+                "                self._send_home(error, lost=flight)\n", "                pass\n"
+            ),
+        ),
         test=f"{TESTS}test_promises_that_wait_behind_a_silent_broker_hear_with_the_first",
     ),
     AntiTest(
@@ -142,8 +146,8 @@ ANTITESTS = (
         where="src/adapters/flashsale_redis/wire.py:Wire.run_in_turn",
         patches=(
             Patch(
-                "asyncio.timeout(deadline_s or self._deadline_s):",
-                "asyncio.timeout(10 * self._deadline_s):",
+                "asyncio.timeout(silence_s) as deadline:",
+                "asyncio.timeout(10 * self._deadline_s) as deadline:",
             ),
         ),
         test="tests/integration/test_redis_gate.py::"
