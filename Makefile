@@ -13,6 +13,8 @@ VENV ?= .venv
 PORT ?= 8080
 # Two processes: more would only take the cores from the servers under test.
 TEST_PROCESSES ?= 2
+# These wait for servers half of their time.
+WAITING_PROCESSES ?= 3
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
@@ -63,7 +65,7 @@ models: $(VENV)/.installed-dev ## the short forms of the protocol's model and of
 .PHONY: integration
 integration: $(VENV)/.installed-dev ## the tests on real servers, which they start themselves
 	@together=0; $(BIN)/python -m pytest tests/integration -m "not alone and not long" \
-		-n $(TEST_PROCESSES) --dist loadfile || together=$$?; \
+		-n $(WAITING_PROCESSES) --dist loadfile || together=$$?; \
 	alone=0; $(BIN)/python -m pytest tests/integration -m "alone and not long" || alone=$$?; \
 	test $$alone -ne 5 || alone=0; \
 	exit $$((together ? together : alone))

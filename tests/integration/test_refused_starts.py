@@ -119,7 +119,7 @@ def guarded_registry() -> Iterator[Registry]:
         yield registry
 
 
-@pytest.fixture(params=["plain", "scram"])
+@pytest.fixture(params=[pytest.param("plain", marks=pytest.mark.long), "scram"])
 def account(request: pytest.FixtureRequest, guarded_kafka: Kafka) -> Account:
     """Log in by PLAIN, and by SCRAM-SHA-512."""
     found: Account = getattr(guarded_kafka, request.param)

@@ -27,7 +27,7 @@ def own_registry() -> Iterator[Registry]:
         yield registry
 
 
-@pytest.fixture(params=["kafka", "rabbitmq"])
+@pytest.fixture(params=["kafka", pytest.param("rabbitmq", marks=pytest.mark.long)])
 def stack(
     request: pytest.FixtureRequest,
     tmp_path: Path,

@@ -39,7 +39,7 @@ from tests.servers import (
 )
 from tests.servers.provider import running_provider
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(400)]
 WAIT_S = 60.0
 MARK = "Xq9"
 """In every secret, with what a URL must escape; nothing of ours is called so."""
@@ -110,7 +110,7 @@ class Leaky:
         return {**self.said, **logs}
 
 
-@pytest.fixture(params=["kafka", pytest.param("rabbitmq", marks=pytest.mark.long)])
+@pytest.fixture(params=["kafka", "rabbitmq"])
 def leaky(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Leaky]:
     """Have everything, each with a login of its own."""
     starting: Any = (

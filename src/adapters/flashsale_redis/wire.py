@@ -17,7 +17,7 @@ DEADLINE_S = 0.28
 """Redis's share of a buyer's 0.8 s: a buyer hears within 300 ms that the gate is away."""
 SILENCE_SHARE = 0.7
 """Of a deadline, for connecting and for the replies each, where a buyer waits: of 500 who come
-together the last must hear within the 300 ms too, and their coming and hearing takes up to 100 of them.
+together the last must hear within the 300 ms too, and their coming and hearing takes up to 100.
 A buyer's call is 30 ms of Redis at most, so six times that is silence; a worker's may be more."""
 CONNECTIONS_MAX = 16
 """A process needs few: calls are coalesced, and one in flight keeps a single-threaded gate busy."""
