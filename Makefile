@@ -80,7 +80,8 @@ antitests-short: $(VENV)/.installed-dev ## the same, of those whose tests need n
 
 .PHONY: drills
 drills: $(VENV)/.installed-dev ## kill -9 at every point, dying servers, delays and errors, and the judge of it all
-	@$(BIN)/python -m pytest tests/faults -m "not long" -n $(TEST_PROCESSES) --dist load
+	@$(BIN)/python -m pytest tests/faults -m "not long and not alone" -n $(TEST_PROCESSES) --dist load
+	@$(BIN)/python -m pytest tests/faults -m "alone and not long"
 
 .PHONY: faults
 faults: $(VENV)/.installed-dev ## break everything on both buses, SECONDS=600 on each, drawn from SEED

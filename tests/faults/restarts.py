@@ -189,6 +189,7 @@ async def ready(bus: str, folder: Path) -> AsyncIterator[Engine]:
         )
         settings = {
             **own_names(),
+            "FLASHSALE_LAME_DUCK_MS": "3000",
             "FLASHSALE_GATE_URL": redis.url,
             "FLASHSALE_BUS_URL": bus_server.url,
             "FLASHSALE_DATABASE_URL": await asyncio.to_thread(postgres.create_database),

@@ -39,6 +39,7 @@ from tests.servers.launch import free_port
 from tests.servers.provider import Provider, running_provider
 
 QUICK = {
+    "FLASHSALE_LAME_DUCK_MS": "3000",
     "FLASHSALE_JOURNAL_RESERVED_DUE_MS": "2000",
     "FLASHSALE_JOURNAL_QUEUED_DUE_MS": "10000",
     "FLASHSALE_SWEEP_INTERVAL_MS": "500",

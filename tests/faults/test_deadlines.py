@@ -30,7 +30,7 @@ TEN_TIMES = 10
 CROWD = 500
 TOGETHER_S = 5.0
 MEMORY_MB_MAX = 50.0
-pytestmark = [pytest.mark.alone, pytest.mark.timeout(400)]
+pytestmark = pytest.mark.timeout(400)
 
 
 @pytest_asyncio.fixture(
@@ -42,6 +42,7 @@ async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         yield placed_here
 
 
+@pytest.mark.alone
 async def test_a_buyer_hears_in_time_whatever_is_dead_and_however_it_died(place: Place) -> None:
     """Stopped, killed, frozen, or at the end of a wire that swallows everything.
 

@@ -32,7 +32,7 @@ RATE = 60.0
 SEED = 1
 EVERY_POINT = {point.site.name for point in Point}
 QUIET_S_MAX = 90
-pytestmark = [pytest.mark.alone, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(600)
 
 AT_WORK = [one for one in Point if one not in (*AT_THE_DOOR, *IN_A_REBUILD)]
 TOGETHER = 4

@@ -18,9 +18,10 @@ from tests.integration.engine import Program, ask
 RESTARTS = 2
 RATE = 1_000.0
 WORKER_STOP_S_MAX = 25.0
-pytestmark = [pytest.mark.alone, pytest.mark.timeout(400)]
+pytestmark = pytest.mark.timeout(400)
 
 
+@pytest.mark.alone
 async def test_restarts_behind_a_balancer_fail_nobody(tmp_path: Path) -> None:
     """Two APIs, 1,000 buyers a second who pick by /readyz and never ask twice: no failure.
 

@@ -26,6 +26,8 @@ SOURCES = ("src", "src/adapters", "src/entrypoints")
 START_S_MAX = 40
 STOP_S_MAX = 30
 SAYS_S_MAX = 60
+NOBODY_BALANCES = {"FLASHSALE_LAME_DUCK_MS": "100"}
+"""Where no balancer looks at /readyz there is nobody to serve on for."""
 
 
 @attrs.define
@@ -121,7 +123,7 @@ class Engine:
         inherited.pop("PYTHONPATH", None)
         if self.python == sys.executable:
             inherited["PYTHONPATH"] = os.pathsep.join(str(ROOT / source) for source in SOURCES)
-        return {**inherited, **self.settings}
+        return {**inherited, **NOBODY_BALANCES, **self.settings}
 
     def command(self, *args: str, **settings: str) -> subprocess.CompletedProcess[str]:
         """Run one command of the command line to its end."""

@@ -72,7 +72,6 @@ def parked_promise() -> ParkedMessage:
     )
 
 
-@pytest.mark.alone
 @pytest.mark.timeout(120)
 async def test_a_promise_that_an_operator_ended_stays_ended_and_its_unit_is_sold_to_another(
     stack: Engine,

@@ -17,7 +17,7 @@ from tests.integration.engine import ROOT, ask, engine, own_names
 from tests.integration.outside import Sent, sender
 from tests.servers import Kafka, Postgres, RabbitMQ, Redis
 
-pytestmark = [pytest.mark.alone, pytest.mark.timeout(400)]
+pytestmark = pytest.mark.timeout(400)
 BUILD_S_MAX = 300
 
 Fresh = Callable[[str], str]
