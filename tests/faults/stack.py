@@ -247,21 +247,22 @@ class Stack:
         return books, await asyncio.to_thread(check, self.history, books)
 
     async def _is_quiet(self) -> bool:
-        query = (
-            "SELECT (SELECT count(*) FROM outbox) + (SELECT count(*) FROM orders "
-            "WHERE status = 'PENDING_PAYMENT') + (SELECT count(*) FROM parked_messages "
-            "WHERE status IN ('WAITING', 'RETRYING'))"
-        )
-        async with connected(self.beside()) as database:
-            if await database.fetchval(query):
-                return False
+        """Look along the way of a purchase, so that nothing slips past from one to the next."""
+        if await waiting(self.beside()):
+            return False
         for item in self.load.items:
             url = f"{self.doors()[0]}/sales/{item.sale_id}"
             answer = await asyncio.to_thread(ask, "GET", url)
             gate = answer.body.get("gate") or {}
             if gate.get("journal") != 0:
                 return False
-        return await waiting(self.beside()) == 0
+        query = (
+            "SELECT (SELECT count(*) FROM outbox) + (SELECT count(*) FROM orders "
+            "WHERE status = 'PENDING_PAYMENT') + (SELECT count(*) FROM parked_messages "
+            "WHERE status IN ('WAITING', 'RETRYING'))"
+        )
+        async with connected(self.beside()) as database:
+            return not await database.fetchval(query)
 
 
 def _encoded(purchase: str, user: str, item: str) -> bytes:
