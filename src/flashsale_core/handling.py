@@ -4,13 +4,14 @@ Undecodable bytes are an answer of the codec's; bytes that end the process answe
 again to the next worker, and end that one too. So a delivery that may have been in hand when a
 worker died is noted in the database BEFORE it is decoded. Whatever else happens, the note is taken
 back; only a death leaves it. What was noted and not taken back by another life of a worker is
-then taken one message at a time, and after DEATHS_MAX of them not at all.
+then taken one message at a time in the whole process, so that none stands by while another one
+kills; and after DEATHS_MAX deaths not at all.
 
 Every other delivery costs nothing.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from itertools import groupby
 from typing import Protocol, TypeVar
 
@@ -46,10 +47,13 @@ class HandlingNotes(Protocol):
 class Handling:
     """Takes up, with care, what may have been in hand when a worker died."""
 
-    def __init__(self, notes: HandlingNotes, life: str) -> None:
-        """`life` names this process's run, and no other's."""
+    def __init__(
+        self, notes: HandlingNotes, life: str, *, alone: AbstractAsyncContextManager[object]
+    ) -> None:
+        """`life` names this process's run, and no other's; `alone` lets in one at a time."""
         self._notes = notes
         self._life = life
+        self._alone = alone
 
     async def carefully(
         self,
@@ -70,8 +74,12 @@ class Handling:
                     await quarantine(one)
                 await self._notes.clear([key_of(one) for one in group])
                 continue
-            for part in [group] if count == 0 else [[one] for one in group]:
-                await self._noted([key_of(one) for one in part], part, work)
+            if count == 0:
+                await self._noted([key_of(one) for one in group], group, work)
+                continue
+            for one in group:
+                async with self._alone:
+                    await self._noted([key_of(one)], [one], work)
 
     async def _noted(
         self, keys: Sequence[str], part: Sequence[T], work: Callable[[Sequence[T]], Awaitable[None]]

@@ -120,7 +120,9 @@ def stack(
 
 async def quarantined(ours: Engine) -> dict[str, object]:
     """Read the one message that was set aside, as an operator does."""
-    [letter] = json.loads(ours.must("dead-letters", "list", "--json"))
+    letters = json.loads(ours.must("dead-letters", "list", "--json"))
+    assert len(letters) == 1, letters
+    [letter] = letters
     assert letter["reason"] == KILLED_ITS_WORKER
     async with connected(ours) as database:
         [row] = await database.fetch("SELECT body FROM parked_messages")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
@@ -146,7 +147,7 @@ class World:
                 rebuilds=self._rebuilds,
                 bus=bus,
                 observer=observer,
-                handling=Handling(self._ports["notes"], "this life"),
+                handling=Handling(self._ports["notes"], "this life", alone=asyncio.Lock()),
             ),
             sweeper=Sweeper(
                 board=board,

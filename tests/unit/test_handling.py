@@ -1,5 +1,6 @@
 """A message that kills its worker: taken alone after a death, and not at all after the third."""
 
+import asyncio
 from collections.abc import Sequence
 
 import pytest
@@ -65,7 +66,7 @@ def reborn(world: World, killer: Killer, life: str) -> Parking:
         rebuilds=world.database.rebuilds,
         bus=world.bus,
         observer=world.witness,
-        handling=Handling(notes, life),  # type: ignore[arg-type]
+        handling=Handling(notes, life, alone=asyncio.Lock()),  # type: ignore[arg-type]
     )
 
 
@@ -130,7 +131,7 @@ async def test_a_dependency_that_is_away_is_nobodys_death() -> None:
 
     world.codec.decode = away  # type: ignore[method-assign,assignment]
     for life in range(2 * DEATHS_MAX):
-        handling = Handling(world.database.notes, f"life {life}")
+        handling = Handling(world.database.notes, f"life {life}", alone=asyncio.Lock())
         world.parking._handling = handling
         with pytest.raises(Unavailable):
             await world.parking.deliver([message], is_suspect=True)
@@ -146,6 +147,36 @@ async def test_one_life_counts_once_however_often_it_tries() -> None:
         await notes.note(["a"], "one life")
     assert await notes.deaths(["a"], "one life") == [0]
     assert await notes.deaths(["a"], "another") == [1]
+
+
+async def test_suspects_of_all_deliveries_are_taken_one_after_the_other() -> None:
+    """Whoever only stood by when another one killed is not noted, so no death is counted to it."""
+    notes = World().database.notes
+    await notes.note(["killer", "bystander"], "one that died")
+    handling = Handling(notes, "this life", alone=asyncio.Lock())
+    in_hand, go_on = asyncio.Event(), asyncio.Event()
+
+    async def work(taken: Sequence[str]) -> None:
+        if taken == ["killer"]:
+            in_hand.set()
+            await go_on.wait()
+
+    async def quarantine(_: str) -> None:
+        raise AssertionError("nobody has died often enough")
+
+    async def take(key: str) -> None:
+        await handling.carefully([key], key_of=str, work=work, quarantine=quarantine)
+
+    async with asyncio.timeout(10), asyncio.TaskGroup() as deliveries:
+        deliveries.create_task(take("killer"))
+        await in_hand.wait()
+        deliveries.create_task(take("bystander"))
+        # As far as it comes before the other one is done.
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert await notes.deaths(["killer", "bystander"], "the next life") == [2, 1]
+        go_on.set()
+    assert await notes.deaths(["killer", "bystander"], "the next life") == [0, 0]
 
 
 async def test_a_killer_that_is_replayed_is_quarantined_again_and_keeps_nobody_waiting() -> None:

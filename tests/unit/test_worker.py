@@ -89,7 +89,7 @@ class Works:
             rebuilds=world.database.rebuilds,
             bus=world.bus,
             observer=world.witness,
-            handling=Handling(world.database.notes, "this life"),
+            handling=Handling(world.database.notes, "this life", alone=asyncio.Lock()),
         )
         self.consumer = Consumer(
             Channel.ACCEPTED,

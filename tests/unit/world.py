@@ -136,7 +136,7 @@ class World:
             rebuilds=database.rebuilds,
             bus=self.bus,
             observer=witness,
-            handling=Handling(database.notes, "this life"),
+            handling=Handling(database.notes, "this life", alone=asyncio.Lock()),
         )
         self.letters = LetterDesk(database.letters)
         self.discarder = Discarder(

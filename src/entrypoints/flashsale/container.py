@@ -298,7 +298,10 @@ class Worker(_Process):
         at_once=Commands.settings.provided.payment_at_once,
     )
     handling = providers.Singleton(
-        Handling, Commands.safe_database.provided.notes, life=providers.Callable(_new_id)
+        Handling,
+        Commands.safe_database.provided.notes,
+        life=providers.Callable(_new_id),
+        alone=providers.Callable(asyncio.Lock),
     )
     parking = providers.Singleton(
         Parking,
