@@ -320,10 +320,11 @@ class World:
 
     async def buy(self, process: Process, asked: Asked, request: PurchaseRequest) -> None:
         """Ask over HTTP once, and note what was told; a crash tells nothing."""
-        at = len(asked.answers)
-        asked.answers.append(Answer(Told.UNKNOWN, "none", self.clock.ms))
+        nothing, was_promised = Answer(Told.UNKNOWN, "none", self.clock.ms), asked.was_accepted
+        asked.answers.append(nothing)
         answer = await self.ask(process, request)
-        asked.answers[at] = attrs.evolve(answer, at_ms=self.clock.ms)
+        answer = attrs.evolve(answer, at_ms=self.clock.ms)
+        place(asked.answers, nothing, answer, was_promised=was_promised)
 
     async def ask(self, process: Process, request: PurchaseRequest) -> Answer:
         """Ask over HTTP once."""
@@ -373,6 +374,22 @@ class World:
     def put(self, message: Message) -> None:
         """Let another service write to the outside door."""
         self.bus.requests.put(message)
+
+
+def place(answers: list[Answer], nothing: Answer, answer: Answer, *, was_promised: bool) -> None:
+    """Put an answer where nothing was told yet; attempts stand in the order of their asking.
+
+    A no takes a promise back only if it was asked for after the promise was told. Attempts overlap
+    here, so a no that was asked for before stands before the promise.
+    """
+    at = next(at for at, one in enumerate(answers) if one is nothing)
+    del answers[at]
+    if answer.told is Told.OK:
+        noes = [index for index, one in enumerate(answers) if one.told is Told.REFUSED]
+        at = max([at, *(index + 1 for index in noes)])
+    elif answer.told is Told.REFUSED and not was_promised:
+        at = min([at, *(index for index, one in enumerate(answers) if one.told is Told.OK)])
+    answers.insert(at, answer)
 
 
 _CODES = {"SoldOut": "sold-out", "LimitReached": "limit-reached", "Closed": "closed"}

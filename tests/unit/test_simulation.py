@@ -21,11 +21,12 @@ from flashsale_core.rebuild import Rebuild
 from flashsale_core.sweeper import Sweeper
 from flashsale_memory.gate import MemoryStockGate
 from flashsale_memory.payment_gateway import MemoryPaymentGateway
+from tests.faults.history import Answer, Told
 from tests.simulation.chance import Runner
 from tests.simulation.databases import InMemory, InSqlite
 from tests.simulation.episode import begin
 from tests.simulation.run import WentWrong, live_many
-from tests.simulation.world import DELIVERY_MAX, World
+from tests.simulation.world import DELIVERY_MAX, World, place
 
 pytestmark = pytest.mark.model
 
@@ -50,6 +51,26 @@ def test_nor_do_they_on_a_real_database_file(tmp_path: Path) -> None:
         live_many(databases, SEED, SQLITE_COMMANDS, tell=False)
     finally:
         databases.close()
+
+
+@pytest.mark.parametrize(
+    ("before", "told", "was_promised", "after"),
+    [
+        (["none", "limit-reached"], "accepted", False, ["limit-reached", "accepted"]),
+        (["accepted", "none"], "limit-reached", False, ["limit-reached", "accepted"]),
+        (["accepted", "none"], "limit-reached", True, ["accepted", "limit-reached"]),
+        (["none", "timeout"], "limit-reached", False, ["limit-reached", "timeout"]),
+    ],
+)
+def test_only_a_no_that_was_asked_for_after_the_promise_takes_it_back(
+    before: list[str], told: str, was_promised: bool, after: list[str]
+) -> None:
+    """Attempts under one id overlap: a no from before a unit came free stands before the yes."""
+    kinds = {"accepted": Told.OK, "limit-reached": Told.REFUSED}
+    answers = [Answer(kinds.get(code, Told.UNKNOWN), code, 1) for code in before]
+    [nothing] = [one for one in answers if one.code == "none"]
+    place(answers, nothing, Answer(kinds[told], told, 1), was_promised=was_promised)
+    assert [one.code for one in answers] == after
 
 
 def test_the_same_seed_brings_the_same_episode() -> None:
