@@ -106,8 +106,15 @@ async def strike(stack: Stack, outcome: Outcome, fault: Fault) -> None:
 async def go_through(
     stack: Stack, outcome: Outcome, queue: list[Fault], until: float, overtime_s: float
 ) -> None:
-    """Let one fault after the other happen until the time is over and every point was hit."""
-    while queue and time.monotonic() < until + overtime_s:
+    """Let one fault after the other happen until the time is over and every point was hit.
+
+    When all that were drawn have happened before that, they are drawn anew.
+    """
+    while time.monotonic() < until + overtime_s:
+        if not queue:
+            if time.monotonic() > until:
+                break
+            queue = drawn(stack)
         fault = queue.pop(0)
         points = {name.partition(" ")[2] for name in fault.names} - {""}
         if time.monotonic() > until and points <= set(stack.points_hit):
