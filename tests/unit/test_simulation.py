@@ -12,7 +12,6 @@ import pytest
 
 from flashsale_core import batch, fulfilment
 from flashsale_core.arming import expected_books
-from flashsale_core.fulfilment import Fulfilment
 from flashsale_core.model import Sale
 from flashsale_core.outcomes import Accepted, BuyAnswer
 from flashsale_core.ports import Claim
@@ -120,12 +119,8 @@ def confirm_before_the_mark(patch: pytest.MonkeyPatch) -> None:
 
 @missing
 def gate_follows_the_row(patch: pytest.MonkeyPatch) -> None:
-    """The gate is not told how the rows stand."""
-
-    async def idle(*_: Any) -> None:
-        return
-
-    patch.setattr(Fulfilment, "_follow", idle)
+    """The gate hears from nobody how the rows stand; a worker's silence alone the sweeper mends."""
+    patch.setattr(MemoryStockGate, "_follow", lambda *_: 0)
 
 
 @missing
