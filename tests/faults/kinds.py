@@ -20,6 +20,7 @@ from redis.asyncio import Redis as Client
 
 from flashsale.fault_points import Point
 from tests.faults.stack import STRIKES, Stack, ended, frozen, killed
+from tests.faults.wire import Wire
 from tests.integration.crowds import connected
 from tests.integration.engine import Program
 from tests.servers import Redis, Server
@@ -142,6 +143,26 @@ async def _replaced(stack: Stack, *, workers: bool, by_kill: bool) -> None:
     await stack.ready(await stack.start("worker" if workers else "serve"))
 
 
+async def dies(server: Server, seconds: float) -> None:
+    """Kill a server, and start it again after so long."""
+    await asyncio.to_thread(server.kill)
+    await asyncio.sleep(seconds)
+    await asyncio.to_thread(server.start)
+
+
+async def hangs(server: Server, seconds: float) -> None:
+    """Stop a server's clock for so long."""
+    await asyncio.to_thread(server.freeze)
+    await asyncio.sleep(seconds)
+    await asyncio.to_thread(server.thaw)
+
+
+async def mended(wire: Wire, seconds: float) -> None:
+    """Leave a wire as it is for so long."""
+    await asyncio.sleep(seconds)
+    wire.mend()
+
+
 @attrs.frozen
 class Fault:
     """What is drawn: its names, one for each point, and how it is brought about."""
@@ -237,33 +258,25 @@ async def worker_is_a_zombie(stack: Stack) -> None:
 @kind
 async def broker_killed(stack: Stack) -> None:
     """The broker dies and comes back with what it has on disk."""
-    await asyncio.to_thread(stack.broker.kill)
-    await asyncio.sleep(0.5)
-    await asyncio.to_thread(stack.broker.start)
+    await dies(stack.broker, 0.5)
 
 
 @kind
 async def broker_frozen(stack: Stack) -> None:
     """The broker hangs: messages it has read may be there afterwards."""
-    await asyncio.to_thread(stack.broker.freeze)
-    await asyncio.sleep(2)
-    await asyncio.to_thread(stack.broker.thaw)
+    await hangs(stack.broker, 2)
 
 
 @kind
 async def database_killed(stack: Stack) -> None:
     """PostgreSQL dies and recovers."""
-    await asyncio.to_thread(stack.postgres.kill)
-    await asyncio.sleep(0.5)
-    await asyncio.to_thread(stack.postgres.start)
+    await dies(stack.postgres, 0.5)
 
 
 @kind
 async def database_frozen(stack: Stack) -> None:
     """PostgreSQL hangs."""
-    await asyncio.to_thread(stack.postgres.freeze)
-    await asyncio.sleep(3)
-    await asyncio.to_thread(stack.postgres.thaw)
+    await hangs(stack.postgres, 3)
 
 
 @kind
@@ -282,113 +295,96 @@ async def database_backends_terminated(stack: Stack) -> None:
 @kind
 async def gate_frozen(stack: Stack) -> None:
     """Redis hangs: scripts that it has read run when it goes on."""
-    await asyncio.to_thread(stack.redis.freeze)
-    await asyncio.sleep(1.5)
-    await asyncio.to_thread(stack.redis.thaw)
+    await hangs(stack.redis, 1.5)
 
 
 @kind
 async def gate_wire_cut(stack: Stack) -> None:
     """Redis cannot be reached."""
     stack.gate_wire.cut()
-    await asyncio.sleep(1.5)
-    stack.gate_wire.mend()
+    await mended(stack.gate_wire, 1.5)
 
 
 @kind
 async def gate_wire_slow(stack: Stack) -> None:
     """Redis answers at the edge of its deadline."""
     stack.gate_wire.delay(0.2)
-    await asyncio.sleep(2)
-    stack.gate_wire.mend()
+    await mended(stack.gate_wire, 2)
 
 
 @kind
 async def gate_wire_swallows(stack: Stack) -> None:
     """Redis does what it is told, and nobody hears of it."""
     stack.gate_wire.swallow()
-    await asyncio.sleep(1.5)
-    stack.gate_wire.mend()
+    await mended(stack.gate_wire, 1.5)
 
 
 @kind
 async def gate_wire_is_a_black_hole(stack: Stack) -> None:
     """What is sent to Redis is never seen again."""
     stack.gate_wire.black_hole()
-    await asyncio.sleep(1.5)
-    stack.gate_wire.mend()
+    await mended(stack.gate_wire, 1.5)
 
 
 @kind
 async def database_wire_slow(stack: Stack) -> None:
     """PostgreSQL is far away."""
     stack.database_wire.delay(0.15)
-    await asyncio.sleep(3)
-    stack.database_wire.mend()
+    await mended(stack.database_wire, 3)
 
 
 @kind
 async def database_wire_cut(stack: Stack) -> None:
     """PostgreSQL cannot be reached."""
     stack.database_wire.cut()
-    await asyncio.sleep(2)
-    stack.database_wire.mend()
+    await mended(stack.database_wire, 2)
 
 
 @kind
 async def database_wire_swallows(stack: Stack) -> None:
     """PostgreSQL commits, and nobody hears of it."""
     stack.database_wire.swallow()
-    await asyncio.sleep(2)
-    stack.database_wire.mend()
+    await mended(stack.database_wire, 2)
 
 
 @kind
 async def bus_wire_cut(stack: Stack) -> None:
     """The broker cannot be reached."""
     stack.bus_wire.cut()
-    await asyncio.sleep(1.5)
-    stack.bus_wire.mend()
+    await mended(stack.bus_wire, 1.5)
 
 
 @kind
 async def bus_wire_slow(stack: Stack) -> None:
     """Confirms come at the edge of what a buyer is made to wait."""
     stack.bus_wire.delay(0.5)
-    await asyncio.sleep(3)
-    stack.bus_wire.mend()
+    await mended(stack.bus_wire, 3)
 
 
 @kind
 async def bus_wire_swallows(stack: Stack) -> None:
     """The broker takes messages, and its confirms are lost."""
     stack.bus_wire.swallow()
-    await asyncio.sleep(2)
-    stack.bus_wire.mend()
+    await mended(stack.bus_wire, 2)
 
 
 @kind
 async def bus_wire_is_a_black_hole(stack: Stack) -> None:
     """What is sent to the broker is never seen again."""
     stack.bus_wire.black_hole()
-    await asyncio.sleep(2)
-    stack.bus_wire.mend()
+    await mended(stack.bus_wire, 2)
 
 
 @kind
 async def provider_killed(stack: Stack) -> None:
     """The payment provider dies, and comes back with its ledger."""
-    await asyncio.to_thread(stack.provider.kill)
-    await asyncio.sleep(1)
-    await asyncio.to_thread(stack.provider.start)
+    await dies(stack.provider, 1)
 
 
 @kind
 async def provider_frozen(stack: Stack) -> None:
     """The payment provider hangs: what it has read is charged when it goes on."""
-    await asyncio.to_thread(stack.provider.freeze)
-    await asyncio.sleep(2.5)
-    await asyncio.to_thread(stack.provider.thaw)
+    await hangs(stack.provider, 2.5)
 
 
 async def database_disk_full(stack: Stack) -> None:
@@ -430,8 +426,7 @@ ON_A_SMALL_DISK: dict[str, Kind] = {
 async def gate_killed(stack: Stack) -> None:
     """Redis dies, and comes back with what it has on disk and nothing armed."""
     await _count_what_is_freed(stack)
-    await asyncio.to_thread(stack.redis.kill)
-    await asyncio.to_thread(stack.redis.start)
+    await dies(stack.redis, 0)
 
 
 @kind

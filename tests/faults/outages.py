@@ -32,7 +32,7 @@ from tests.faults.counting import CountingWire, counting
 from tests.faults.crowd import buyer
 from tests.faults.stack import QUICK
 from tests.integration.crowds import connected, orders, settled_orders
-from tests.integration.engine import ROOT, Engine, Program, ask, engine, own_names
+from tests.integration.engine import ROOT, Engine, Program, ask, engine, entered, own_names
 from tests.integration.outside import Sent, sender
 from tests.servers import running_kafka, running_postgres, running_rabbitmq, running_redis
 
@@ -313,17 +313,11 @@ async def look_up_outage(place: Place, requests: int) -> Measured:
 async def placed(bus: str, folder: Path) -> AsyncIterator[Place]:
     """Start servers, wires, an API and a worker, and open a sale."""
     async with AsyncExitStack() as ending:
-
-        async def entered(context: Any) -> Any:
-            value = await asyncio.to_thread(context.__enter__)
-            ending.push_async_callback(asyncio.to_thread, context.__exit__, None, None, None)
-            return value
-
         broker_context = running_kafka if bus == "kafka" else running_rabbitmq
         redis, broker, postgres = await asyncio.gather(
-            entered(running_redis(ours=True)),
-            entered(broker_context(ours=True)),
-            entered(running_postgres(ours=True)),
+            entered(ending, running_redis(ours=True)),
+            entered(ending, broker_context(ours=True)),
+            entered(ending, running_postgres(ours=True)),
         )
         urls = {
             "gate": redis.url,
@@ -336,7 +330,7 @@ async def placed(bus: str, folder: Path) -> AsyncIterator[Place]:
             sides.append(wires)
         names = {k: f"FLASHSALE_{k.upper()}_URL" for k in urls}
         beside = {names[k]: url for k, url in urls.items()}
-        ours = await entered(engine(folder, {**own_names(), **QUICK, **LOOK_UP, **beside}))
+        ours = await entered(ending, engine(folder, {**own_names(), **QUICK, **LOOK_UP, **beside}))
         await asyncio.to_thread(ours.prepare)
         programs = [
             ours.start(kind, **{names[k]: wire.url for k, wire in wires.items()})
@@ -347,7 +341,8 @@ async def placed(bus: str, folder: Path) -> AsyncIterator[Place]:
         opened = f"{programs[0].url}/purchase/init?productId=1&stock={UNITS}"
         assert (await asyncio.to_thread(ask, "POST", opened)).status == 200
         servers = {"gate": redis, "bus": broker, "database": postgres}
-        yield Place(ours, servers, *programs, *sides)
+        (api, worker), (api_wires, worker_wires) = programs, sides
+        yield Place(ours, servers, api, worker, api_wires, worker_wires)
 
 
 async def main(bus: str, crowd: int) -> int:

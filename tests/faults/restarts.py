@@ -20,13 +20,12 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import attrs
 
 from tests.faults.buyers import TICK_S, Door
 from tests.integration.crowds import settled_orders
-from tests.integration.engine import Engine, Program, ask, engine, own_names
+from tests.integration.engine import Engine, Program, ask, engine, entered, own_names
 from tests.servers import running_kafka, running_postgres, running_rabbitmq, running_redis
 from tests.servers.launch import free_port
 
@@ -175,17 +174,11 @@ async def restarted(ours: Engine, count: int, rate: float) -> Outcome:
 async def ready(bus: str, folder: Path) -> AsyncIterator[Engine]:
     """Start servers and one worker."""
     async with AsyncExitStack() as ending:
-
-        async def entered(context: Any) -> Any:
-            value = await asyncio.to_thread(context.__enter__)
-            ending.push_async_callback(asyncio.to_thread, context.__exit__, None, None, None)
-            return value
-
         broker = running_kafka if bus == "kafka" else running_rabbitmq
         redis, bus_server, postgres = await asyncio.gather(
-            entered(running_redis(ours=True)),
-            entered(broker(ours=True)),
-            entered(running_postgres(ours=True)),
+            entered(ending, running_redis(ours=True)),
+            entered(ending, broker(ours=True)),
+            entered(ending, running_postgres(ours=True)),
         )
         settings = {
             **own_names(),
@@ -195,7 +188,7 @@ async def ready(bus: str, folder: Path) -> AsyncIterator[Engine]:
             "FLASHSALE_DATABASE_URL": await asyncio.to_thread(postgres.create_database),
             "FLASHSALE_LOG_LEVEL": "warning",
         }
-        ours = await entered(engine(folder, settings))
+        ours = await entered(ending, engine(folder, settings))
         await asyncio.to_thread(ours.prepare)
         worker = ours.start("worker")
         await asyncio.to_thread(worker.wait_until_ready)

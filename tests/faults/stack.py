@@ -9,9 +9,8 @@ import random
 import signal
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import attrs
 
@@ -24,7 +23,7 @@ from tests.faults.disks import Disk, small_disk
 from tests.faults.history import Asked, Books, History
 from tests.faults.wire import Wire, wire_before
 from tests.integration.crowds import connected
-from tests.integration.engine import Engine, Program, ask, engine, own_names
+from tests.integration.engine import Engine, Program, ask, engine, entered, own_names
 from tests.servers import (
     Kafka,
     Postgres,
@@ -279,27 +278,22 @@ def _encoded(purchase: str, user: str, item: str) -> bytes:
 async def standing(bus: str, folder: Path, seed: int) -> AsyncIterator[Stack]:
     """Start the servers and the engine's four processes; end them all."""
     async with AsyncExitStack() as ending:
-
-        async def entered(context: Any) -> Any:
-            value = await asyncio.to_thread(context.__enter__)
-            ending.push_async_callback(asyncio.to_thread, context.__exit__, None, None, None)
-            return value
-
         disks = {
             "redis": ending.enter_context(small_disk(REDIS_DISK_BYTES)),
             "postgres": ending.enter_context(small_disk(POSTGRES_DISK_BYTES)),
         }
         bus_port = free_port()
+        starting: AbstractContextManager[Kafka | RabbitMQ] = (
+            running_kafka(ours=True, advertised_port=bus_port)
+            if bus == "kafka"
+            else running_rabbitmq(ours=True)
+        )
         redis, replica, broker, postgres, provider = await asyncio.gather(
-            entered(running_redis(ours=True, folder=folder_of(disks["redis"]))),
-            entered(running_redis(ours=True)),
-            entered(
-                running_kafka(ours=True, advertised_port=bus_port)
-                if bus == "kafka"
-                else running_rabbitmq(ours=True)
-            ),
-            entered(running_postgres(ours=True, folder=folder_of(disks["postgres"]))),
-            entered(running_provider(drops_one_in=DROPS_ONE_IN)),
+            entered(ending, running_redis(ours=True, folder=folder_of(disks["redis"]))),
+            entered(ending, running_redis(ours=True)),
+            entered(ending, starting),
+            entered(ending, running_postgres(ours=True, folder=folder_of(disks["postgres"]))),
+            entered(ending, running_provider(drops_one_in=DROPS_ONE_IN)),
         )
         database_url = await asyncio.to_thread(postgres.create_database)
         gate_wire, database_wire, bus_wire = [
@@ -314,7 +308,7 @@ async def standing(bus: str, folder: Path, seed: int) -> AsyncIterator[Stack]:
             "FLASHSALE_DATABASE_URL": database_wire.url,
             "FLASHSALE_PAYMENT_URL": provider.url,
         }
-        ours = await entered(engine(folder, settings))
+        ours = await entered(ending, engine(folder, settings))
         dice = random.Random(f"{seed}:{bus}")
         stack = Stack(
             *(bus, ours, redis, broker, postgres, database_url),

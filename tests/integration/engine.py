@@ -14,13 +14,15 @@ import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, AsyncExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 
 from tests.servers.launch import free_port
 
+T = TypeVar("T")
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ("src", "src/adapters", "src/entrypoints")
 START_S_MAX = 40
@@ -193,6 +195,16 @@ def engine(
         yield ours
     finally:
         ours.stop()
+
+
+async def entered(ending: AsyncExitStack, context: AbstractContextManager[T]) -> T:
+    """Enter a context in a thread, so that several servers start side by side.
+
+    It is left, in a thread too, when the stack ends.
+    """
+    value = await asyncio.to_thread(context.__enter__)
+    ending.push_async_callback(asyncio.to_thread, context.__exit__, None, None, None)
+    return value
 
 
 def own_names() -> dict[str, str]:

@@ -22,18 +22,18 @@ class _Guarded:
         self._inner = inner
         self._breaker = breaker
 
-    def _call(self, found: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -> Any:
-        return found(*args, **kwargs)
+    def _method(self, found: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        return found
 
     def __getattr__(self, name: str) -> Any:
         """Guard a method when it is first asked for."""
         found = getattr(self._inner, name)
         if not iscoroutinefunction(found):
             return found
-        run = self._breaker.run
+        run, method = self._breaker.run, self._method(found)
 
         async def guarded(*args: Any, **kwargs: Any) -> Any:
-            return await run(lambda: self._call(found, *args, **kwargs))
+            return await run(lambda: method(*args, **kwargs))
 
         vars(self)[name] = guarded
         return guarded
@@ -72,8 +72,11 @@ class _Asked(_Guarded):
         self._deadline_ms = deadline_ms
         self._within = Bounds().within
 
-    def _call(self, found: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -> Any:
-        return self._within(found(*args, **kwargs), self._deadline_ms, Why.DATABASE_AWAY)
+    def _method(self, found: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        def bounded(*args: Any, **kwargs: Any) -> Awaitable[Any]:
+            return self._within(found(*args, **kwargs), self._deadline_ms, Why.DATABASE_AWAY)
+
+        return bounded
 
 
 class GuardedDatabase:
