@@ -14,6 +14,7 @@ from flashsale_core.model import (
     PurchaseRequest,
     PurchaseState,
     Sale,
+    SaleId,
     SaleState,
 )
 from flashsale_core.outcomes import (
@@ -43,6 +44,10 @@ A constant that all processes share: a rebuild waits it out before it reads the 
 PROMPT_MS = 50
 """A gate that answered within this has left the bus its whole deadline; a later answer has used
 some of the promise's time, and the buyer does not wait for it twice."""
+SOLD_OUT_MS = 100
+"""For so long, from before the gate was asked, a process remembers that a sale has nothing left.
+
+Units that come back (a declined payment) are offered again within this."""
 
 T = TypeVar("T")
 
@@ -82,6 +87,27 @@ class PurchaseDesk:
         self._clock = clock
         self._rules = tuple(rules)
         self._within = within
+        self._sold_out: dict[SaleId, tuple[float, SoldOut]] = {}
+
+    def remembered(self, request: PurchaseRequest) -> SoldOut | Refused | None:
+        """Answer without the gate what it said a moment ago: that nothing is left, for nobody.
+
+        Only for a request whose id was made for it: one that brought its own may be a retry, whose
+        old answer the gate knows.
+        """
+        sale = self._board.seen(request.item_id)
+        if sale is None or (seen := self._sold_out.get(sale.sale_id)) is None:
+            return None
+        until_ms, sold_out = seen
+        if self._clock.monotonic_ms() >= until_ms:
+            del self._sold_out[sale.sale_id]
+            return None
+        refused = verdict(self._rules, request, sale.terms) if self._rules else None
+        return refused or sold_out
+
+    def _remember(self, sale: Sale, answer: SoldOut, asked_ms: float) -> None:
+        if answer.available <= 0:
+            self._sold_out[sale.sale_id] = (asked_ms + SOLD_OUT_MS, answer)
 
     async def buy(  # noqa: PLR0911 - one return an answer
         self, request: PurchaseRequest, address: str | None = None
@@ -98,23 +124,29 @@ class PurchaseDesk:
         try:
             answer = await self._ask_gate(sale, request, address)
         except Unavailable as away:
-            if away.may_have_happened:
-                return OutcomeUnknown(purchase_id=request.purchase_id)
-            if away.why is Why.NOT_ARMED and sale.state is SaleState.SETTLED:
-                return Closed()
-            if away.why is Why.NOT_ARMED:
-                self._board.doubt()
-            raise
+            return self._without_answer(sale, request, away)
         match answer:
             case Reserved(record=record):
                 return await self._promise(sale, record, started_ms)
             case Replayed(record=record):
                 return await self._resume(sale, record, started_ms)
-            case SoldOut() | LimitReached() | NotOpen() | Closed() | Refused():
+            case SoldOut():
+                self._remember(sale, answer, started_ms)
+                return answer
+            case LimitReached() | NotOpen() | Closed() | Refused():
                 return answer
             case KeyReused() | RateLimited():
                 return answer
         assert_never(answer)
+
+    def _without_answer(self, sale: Sale, request: PurchaseRequest, away: Unavailable) -> BuyAnswer:
+        if away.may_have_happened:
+            return OutcomeUnknown(purchase_id=request.purchase_id)
+        if away.why is Why.NOT_ARMED and sale.state is SaleState.SETTLED:
+            return Closed()
+        if away.why is Why.NOT_ARMED:
+            self._board.doubt()
+        raise away
 
     async def _unlisted(self, item_id: ItemId) -> Sale | None:
         looking = self._board.of_item(item_id)

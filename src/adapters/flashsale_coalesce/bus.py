@@ -26,10 +26,21 @@ _Life = tuple[SaleId, Epoch]
 
 @attrs.define(eq=False)
 class _Promise:
-    """One purchase on its way to the bus, and the confirm that all who joined it wait for."""
+    """One purchase on its way to the bus, and those who wait for the confirm.
+
+    Each waits by a future of its own: one who leaves takes nothing from those who joined.
+    """
 
     purchase: PurchaseAccepted
-    confirmed: "asyncio.Future[None]"
+    waiting: "list[asyncio.Future[None]]" = attrs.field(factory=list)
+
+    def tell(self, failure: BaseException | None) -> None:
+        """Tell all who wait, and have not left, how it went."""
+        for one in self.waiting:
+            if failure is not None:
+                tell_failure(one, failure)
+            elif not one.done():
+                one.set_result(None)
 
 
 @attrs.define(eq=False)
@@ -76,29 +87,34 @@ class CoalescingBus:
         if len(self._under_way) >= self._waiting_max:
             raise Unavailable(Why.OVERLOADED, f"{len(self._under_way)} promises wait for the bus")
         mine = [
-            self._promise((fact.sale_id, fact.epoch), purchase)
+            self._join(fact, purchase)
             for fact in facts
             if isinstance(fact, PurchasesAccepted)
             for purchase in fact.purchases
         ]
-        for promise in mine:
-            # Shielded: one who leaves must not take the message from those who joined.
-            await asyncio.shield(promise.confirmed)
+        try:
+            for confirmed in mine:
+                await confirmed
+        finally:
+            # The first that fails is told; nobody asks for the others then.
+            for confirmed in mine[1:]:
+                if not confirmed.cancel() and not confirmed.cancelled():
+                    confirmed.exception()
 
-    def _promise(self, life: _Life, purchase: PurchaseAccepted) -> _Promise:
-        key = (*life, purchase.purchase_id)
+    def _join(self, fact: PurchasesAccepted, purchase: PurchaseAccepted) -> "asyncio.Future[None]":
+        loop = asyncio.get_running_loop()
+        key = (fact.sale_id, fact.epoch, purchase.purchase_id)
         promise = self._under_way.get(key)
         if promise is None:
-            loop = asyncio.get_running_loop()
-            promise = _Promise(purchase, loop.create_future())
-            # Everybody may have left before the failure is told; nobody need hear it then.
-            promise.confirmed.add_done_callback(_heard)
-            self._under_way[key] = promise
+            promise = self._under_way[key] = _Promise(purchase)
+            life = (fact.sale_id, fact.epoch)
             self._waiting.setdefault(life, {})[purchase.purchase_id] = promise
             if not self._is_woken:
                 self._is_woken = True
                 loop.call_soon(self._wake)
-        return promise
+        confirmed: asyncio.Future[None] = loop.create_future()
+        promise.waiting.append(confirmed)
+        return confirmed
 
     def _wake(self) -> None:
         """Publish what has gathered, as far as the window of publishes under way allows."""
@@ -141,10 +157,7 @@ class CoalescingBus:
             self._told("publish", len(taken), time.perf_counter() - flight.began)
             self._forget(life, taken)
             for promise in taken:
-                if failure is not None:
-                    tell_failure(promise.confirmed, failure)
-                elif not promise.confirmed.done():
-                    promise.confirmed.set_result(None)
+                promise.tell(failure)
 
     def _forget(self, life: _Life, promises: Iterable[_Promise]) -> None:
         """Let them be joined no more; one who was sent home may have come again meanwhile."""
@@ -170,7 +183,7 @@ class CoalescingBus:
         for life, promises in self._waiting.items():
             self._forget(life, promises.values())
             for promise in promises.values():
-                tell_failure(promise.confirmed, never_left)
+                promise.tell(never_left)
         self._waiting.clear()
         unsure = Unavailable(silence.why, silence.detail, may_have_happened=True)
         half_way = (lost.began + time.perf_counter()) / 2
@@ -178,18 +191,13 @@ class CoalescingBus:
             if flight is not lost and flight.began <= half_way:
                 self._forget(flight.life, flight.promises)
                 for promise in flight.promises:
-                    tell_failure(promise.confirmed, unsure)
+                    promise.tell(unsure)
 
     async def aclose(self) -> None:
         """Wait for the confirms under way; each has a deadline of its own."""
         while self._publishing or self._waiting:
             self._wake()
             await asyncio.wait(self._publishing)
-
-
-def _heard(confirmed: "asyncio.Future[None]") -> None:
-    if not confirmed.cancelled():
-        confirmed.exception()
 
 
 _: Callable[[EventBus], EventBus] = CoalescingBus

@@ -63,16 +63,16 @@ class CoalescingGate:
 
     async def reserve(self, batches: Sequence[ClaimBatch]) -> list[GateReply | Unavailable]:
         """Ride in the next call. Raises Unavailable(OVERLOADED) at once when too many wait."""
-        if any(batch.door is not Door.HTTP for batch in batches):
-            return await self._gate.reserve(batches)
+        for batch in batches:
+            if batch.door is not Door.HTTP:
+                return await self._gate.reserve(batches)
+            if batch.queued:
+                await self.mark_queued(batch.sale_id, batch.epoch, batch.queued)
         if len(self._waiting) + len(batches) > self._waiting_max:
             raise Unavailable(Why.OVERLOADED, f"{len(self._waiting)} purchases wait for the gate")
         loop = asyncio.get_running_loop()
         mine = [_Waiting(batch, loop.create_future()) for batch in batches]
-        for batch in batches:
-            if batch.queued:
-                await self.mark_queued(batch.sale_id, batch.epoch, batch.queued)
-        self._waiting.extend(mine)
+        self._waiting += mine
         if self._sending is None:
             self._sending = loop.create_task(self._send())
         return [await one.reply for one in mine]

@@ -7,6 +7,7 @@ that may take stands in `stopping`.
 """
 
 import asyncio
+import gc
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -42,6 +43,9 @@ from flashsale.worker_http import WorkerPages, serving
 from flashsale_core.errors import FlashsaleError
 
 C = TypeVar("C", bound=Commands)
+
+COLLECTOR_THRESHOLDS = (50_000, 20, 50)
+"""Objects, some 10 MB of them, that may gather before the collector looks at the young ones."""
 
 EXPECTED = (StartFailed, AdapterMissing, SettingsError, LoopBroken, FlashsaleError)
 """Ends of a program that are told in a sentence; anything else is a mistake, with a traceback."""
@@ -227,6 +231,18 @@ async def begin(container: HttpApi | Worker) -> None:
         await load_gate(container.catalogue(), container.gate())
     await container.board().refresh()
     await container.readiness().look()
+    calm_collector()
+
+
+def calm_collector() -> None:
+    """Let the garbage collector look at what is young, and at that seldom.
+
+    What a process is made of lives as long as the process, and looking through it again and again
+    took a fifth of the time of a purchase. Purchases leave no cycles, only failures do.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*COLLECTOR_THRESHOLDS)
 
 
 def _is_worker(container: HttpApi | Worker) -> bool:

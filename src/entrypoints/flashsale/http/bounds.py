@@ -38,6 +38,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._is_deaf = False
         self._head_timer: TimerHandle | None = None
         self._write_timer: TimerHandle | None = None
+        self._idle_timer: TimerHandle | None = None
+        self._idle_since_s: float | None = None
 
     def connection_made(self, transport: Any) -> None:
         """Give a new connection as long for its first head as for any other."""
@@ -50,26 +52,55 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the timers with the connection."""
         self._end_timer()
-        if self._write_timer is not None:
-            self._write_timer.cancel()
+        for timer in (self._write_timer, self._idle_timer):
+            if timer is not None:
+                timer.cancel()
         super().connection_lost(exc)
 
     # ── reading ─────────────────────────────────────────────────────────────────────────────
 
     def on_message_begin(self) -> None:
-        """Note where a head begins."""
+        """Note where a head begins; what uvicorn makes of it, it makes when it is needed."""
         self._is_in_head = True
-        super()._unset_keepalive_if_required()
-        super().on_message_begin()
+        self._idle_since_s = None
+        self.url = b""
+        self.expect_100_continue = False
+        self.headers = []
 
     def _unset_keepalive_if_required(self) -> None:
-        """Let an idle connection's time run on until a head begins.
+        """Leave an idle connection's time alone until a head begins.
 
         uvicorn begins it anew with every byte, also those of a body that was answered already,
         and of empty lines: a client who sends one now and then would be kept for ever.
         """
-        if not self._read_bytes:
-            super()._unset_keepalive_if_required()
+
+    def on_response_complete(self) -> None:
+        """Begin the idle connection's time, or answer what was sent ahead.
+
+        One timer looks again and again: setting one for every request costs more than the rest.
+        """
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+            return
+        self._idle_since_s = self.loop.time()
+        if self._idle_timer is None:
+            self._idle_timer = self.loop.call_later(
+                self.timeout_keep_alive, self._look_for_idleness
+            )
+
+    def _look_for_idleness(self) -> None:
+        self._idle_timer = None
+        if self._idle_since_s is None:
+            return
+        left_s = self._idle_since_s + self.timeout_keep_alive - self.loop.time()
+        if left_s <= 0:
+            self.timeout_keep_alive_handler()
+        else:
+            self._idle_timer = self.loop.call_later(left_s, self._look_for_idleness)
 
     def on_headers_complete(self) -> None:
         """Note where a head ends, and judge it before anything is done with it."""
@@ -85,6 +116,14 @@ class BoundedProtocol(HttpToolsProtocol):
             self._reject(problems.HEAD_TOO_LARGE)
         if len(self.pipeline) >= PIPELINE_MAX:
             self._reject(problems.BAD_REQUEST)
+        self.begin_cycle()
+
+    def begin_cycle(self) -> None:
+        """Begin to answer, by ASGI."""
+        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.headers, self.expect_100_continue = url, headers, expects
+        self.scope["headers"] = headers
         super().on_headers_complete()
 
     def _reject(self, kind: Kind) -> None:

@@ -3,7 +3,8 @@
 The framework's route answers through the same function, so both ways are alike byte for byte.
 """
 
-from typing import assert_never
+from collections.abc import Coroutine
+from typing import Any, assert_never
 from urllib.parse import quote
 
 import msgspec
@@ -58,54 +59,74 @@ class BuyHandler:
     def __init__(self, parts: HttpParts) -> None:
         """Take the use case, the clock and the observer."""
         self._buy = parts.purchase_desk.buy
+        self._remembered = parts.purchase_desk.remembered
         self._now_ms = parts.clock.now_ms
         self._answered = parts.observer.answered
         self._address_of = parts.address_of
         self._in_flight = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request; the caller has checked path and method."""
+        """Serve one request by ASGI; the caller has checked path and method."""
+        headers: RawHeaders = scope["headers"]
         try:
             body = await read_body(receive)
         except Disconnected:
             return
         except TooSlow:
-            answer = problem(problems.REQUEST_TIMEOUT, headers=[(b"connection", b"close")])
-            self._tell(answer, scope["headers"], None)
-        else:
-            root_path = scope.get(ROOT_PATH) or scope.get("root_path", "")
-            address = self._address_of(scope) if self._address_of is not None else None
-            answer = await self.answer(
-                body, scope["headers"], scope["query_string"], root_path, address
-            )
-        await send_answer(answer, send)
+            await send_answer(self.too_slow(headers), send)
+            return
+        root_path = scope.get(ROOT_PATH) or scope.get("root_path", "")
+        begun = self.begin(body, headers, scope, scope["query_string"], root_path)
+        await send_answer(begun if isinstance(begun, Answer) else await begun, send)
 
-    async def answer(
+    def begin(
         self,
         body: bytes,
         headers: RawHeaders,
+        scope: Scope,
         query: bytes = b"",
         root_path: str = "",
-        address: str | None = None,
-    ) -> Answer:
-        """Answer one purchase: (body, headers) to (status, headers, body). Never raises."""
-        self._in_flight += 1
-        purchase_id: PurchaseId | None = None
+    ) -> Answer | Coroutine[Any, Any, Answer]:
+        """Answer what needs no gate, else say what to await; neither ever raises.
+
+        `scope` says where the request came from (`client`, `headers`).
+        """
         try:
-            request = self._read(body, headers, query)
-            purchase_id = request.purchase_id
-            answer = _written(await self._buy(request, address), request, root_path)
+            request, is_named = self._read(body, headers, query)
+            remembered = None if is_named else self._remembered(request)
+            if remembered is None:
+                self._in_flight += 1
+                return self._bought(request, headers, scope, root_path)
+            answer = _written(remembered, request, root_path)
         except ProblemRaised as raised:
             answer = raised.answer
         except Unavailable as away:
+            answer = _unavailable(away, None)
+        except Exception:  # noqa: BLE001 - the last line before the server's own
+            answer = _internal(headers, None)
+        self._tell(answer, headers, None)
+        return answer
+
+    async def _bought(
+        self, request: PurchaseRequest, headers: RawHeaders, scope: Scope, root_path: str
+    ) -> Answer:
+        purchase_id = request.purchase_id
+        try:
+            address = self._address_of(scope) if self._address_of is not None else None
+            answer = _written(await self._buy(request, address), request, root_path)
+        except Unavailable as away:
             answer = _unavailable(away, purchase_id)
         except Exception:  # noqa: BLE001 - the last line before the server's own
-            with traced(headers):
-                _log.exception("buy failed", purchase_id=purchase_id)
-            answer = problem(problems.INTERNAL)
+            answer = _internal(headers, purchase_id)
         finally:
             self._in_flight -= 1
         self._tell(answer, headers, purchase_id)
+        return answer
+
+    def too_slow(self, headers: RawHeaders) -> Answer:
+        """Answer a request whose body did not arrive."""
+        answer = problem(problems.REQUEST_TIMEOUT, headers=[(b"connection", b"close")])
+        self._tell(answer, headers, None)
         return answer
 
     def _tell(self, answer: Answer, headers: RawHeaders, purchase_id: PurchaseId | None) -> None:
@@ -116,8 +137,9 @@ class BuyHandler:
         with traced(headers):
             self._answered(Door.HTTP, answer.code, purchase_id or _named_by(headers))
 
-    def _read(self, body: bytes, headers: RawHeaders, query: bytes) -> PurchaseRequest:
-        if self._in_flight > IN_FLIGHT_MAX:
+    def _read(self, body: bytes, headers: RawHeaders, query: bytes) -> tuple[PurchaseRequest, bool]:
+        """Read a purchase, and whether it brought its own id."""
+        if self._in_flight >= IN_FLIGHT_MAX:
             raise Unavailable(Why.OVERLOADED)
         named = dict(headers)
         if len(body) > BODY_BYTES_MAX:
@@ -129,7 +151,9 @@ class BuyHandler:
             )
         wire = read_buy(body)
         trace = traceparent_of(headers) if b"traceparent" in named else None
-        return _request(wire, _purchase_id(wire, named, headers), trace, self._now_ms())
+        is_named = wire.purchase_id is not UNSET or b"idempotency-key" in named
+        purchase_id = _purchase_id(wire, named, headers)
+        return _request(wire, purchase_id, trace, self._now_ms()), is_named
 
 
 def _check_media(named: dict[bytes, bytes]) -> None:
@@ -197,6 +221,12 @@ def _request(
         )
     except Invalid as wrong:
         raise ProblemRaised(invalid(*as_http(wrong))) from None
+
+
+def _internal(headers: RawHeaders, purchase_id: PurchaseId | None) -> Answer:
+    with traced(headers):
+        _log.exception("buy failed", purchase_id=purchase_id)
+    return problem(problems.INTERNAL)
 
 
 _SOLD_OUT = problem(problems.SOLD_OUT, available=0)

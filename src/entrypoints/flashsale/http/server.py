@@ -14,8 +14,8 @@ from contextlib import contextmanager
 
 import uvicorn
 
-from flashsale.http.bounds import BoundedProtocol
 from flashsale.http.parts import ASGIApp
+from flashsale.http.short_cut import ShortCutProtocol
 
 BACKLOG = 2048
 """A sale begins with a crowd: so many may knock between two turns of the loop."""
@@ -123,7 +123,7 @@ def _config(app: ASGIApp, drain_s: float) -> uvicorn.Config:
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     return uvicorn.Config(
         app,
-        http=BoundedProtocol,
+        http=ShortCutProtocol,
         ws="none",
         lifespan="off",
         log_config=None,
