@@ -29,6 +29,8 @@ METADATA_MS_MAX = 30_000
 """How old our knowledge of leaders and partitions may grow without an error."""
 START_S_MAX = 2.0
 """How long opening a bus waits to hear that its login is refused; it never waits for a broker."""
+ACKS = "all"
+"""Every replica in sync has it before it is confirmed."""
 RENEW_AFTER_S = 20.0
 """A producer that has confirmed nothing for so long, and is asked to, is replaced: a new one asks
 the configured brokers again, and says why when they refuse.
@@ -206,7 +208,7 @@ class Publisher:
     async def _begin(self) -> AIOKafkaProducer:
         await knock(self._config, self._options)
         producer = AIOKafkaProducer(
-            acks="all",
+            acks=ACKS,
             enable_idempotence=True,
             compression_type=None,
             linger_ms=0,

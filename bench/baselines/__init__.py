@@ -1,0 +1,1 @@
+"""What figures are compared with: the same pools, decoders and servers, without the one thing."""

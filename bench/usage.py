@@ -1,0 +1,49 @@
+"""CPU time and memory of processes, as the kernel counts them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+
+import attrs
+import psutil
+
+MICRO = 1_000_000
+MIB = 1024 * 1024
+
+
+@attrs.frozen
+class Usage:
+    """CPU seconds of each process so far, by its name; a server counts with its children."""
+
+    seconds: Mapping[str, float]
+
+    def since(self, before: Usage, count: float) -> dict[str, float]:
+        """Say how many microseconds each has used per purchase since then."""
+        return {
+            name: (now - before.seconds.get(name, 0.0)) / max(count, 1) * MICRO
+            for name, now in self.seconds.items()
+        }
+
+
+def usage_of(pids: Mapping[str, int]) -> Usage:
+    """Look at processes and all their descendants."""
+    return Usage({name: _seconds(pid) for name, pid in pids.items()})
+
+
+def rss_mib(pid: int) -> float:
+    """Say how much memory a process holds, its children included."""
+    process = psutil.Process(pid)
+    family = [process, *process.children(recursive=True)]
+    return sum(one.memory_info().rss for one in family) / MIB
+
+
+def _seconds(pid: int) -> float:
+    process = psutil.Process(pid)
+    total = 0.0
+    for one in (process, *process.children(recursive=True)):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            times = one.cpu_times()
+            # Those who ended meanwhile count with the parent who waited for them.
+            total += times.user + times.system + times.children_user + times.children_system
+    return total
