@@ -229,7 +229,7 @@ def _only_parent(host: str, port: int) -> Iterator[None]:
 @contextmanager
 def _folder() -> Iterator[Path]:
     """Have a folder that is nobody else's; held, so that no sweeper of old files takes it away."""
-    folder = tempfile.mkdtemp(prefix="flashsale-")
+    folder = tempfile.mkdtemp(prefix="flashsale-serve-")
     held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(held, fcntl.LOCK_SH)
