@@ -13,8 +13,9 @@ import attrs
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from flashsale_prometheus import leave
+from flashsale_prometheus import SharedRegistry, leave
 from flashsale_prometheus.catalogue import METRICS, Across, Kind
+from flashsale_prometheus.shared import ROOM_BYTES
 
 PROCESS = """
 import sys
@@ -173,6 +174,23 @@ def test_a_sum_over_processes_costs_microseconds(tmp_path: Path) -> None:
     )
     with sibling(tmp_path, 1) as alone:
         assert float(alone.do(line)) < 10
+
+
+def test_the_files_have_their_room_from_the_begin(two: list[Sibling], tmp_path: Path) -> None:
+    """A disk that fills up later must not end a process that sells."""
+    for one in two:
+        one.do("sold(1); observer.batch('buy', 7, 0.003)")
+        one.do("metrics.dependency('gate', is_up=True); metrics.breaker('gate', is_open=False)")
+    files = list(tmp_path.iterdir())
+    assert len(files) == 8
+    assert [file.name for file in files if file.stat().st_blocks * 512 < ROOM_BYTES] == []
+    assert [file.name for file in files if file.stat().st_size != ROOM_BYTES] == []
+
+
+def test_a_folder_without_room_is_an_error_at_the_start(tmp_path: Path) -> None:
+    """And not later."""
+    with pytest.raises(OSError, match="No such file"):
+        SharedRegistry(tmp_path / "missing", 1)
 
 
 def test_the_last_to_leave_takes_the_folder_away(tmp_path: Path) -> None:

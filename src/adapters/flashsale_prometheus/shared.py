@@ -20,6 +20,9 @@ from flashsale_prometheus.catalogue import Across
 
 FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 """Where the client looks for the folder whenever it opens a file."""
+ROOM_BYTES = 2**19
+"""What a file gets at its begin: thousands of counters, where the engine has some hundred."""
+_KINDS = ("counter", "histogram", "gauge_livemax", "gauge_livemin")
 _READ = ("counter_*.db", "histogram_*.db", "gauge_live*.db")
 _Mode = Literal["all", "livemax", "livemin"]
 
@@ -44,11 +47,16 @@ class SharedRegistry(CollectorRegistry):
     """
 
     def __init__(self, folder: Path, place: int) -> None:
-        """Take this place; its last owner's counts stay, what it last saw is forgotten."""
+        """Take this place; its last owner's counts stay, what it last saw is forgotten.
+
+        Raises OSError where the folder has no room.
+        """
         super().__init__()
         self._folder = folder
-        os.environ[FOLDER_VARIABLE] = str(folder)
         mark_process_dead(place, str(folder))  # type: ignore[no-untyped-call]
+        for kind in _KINDS:
+            _give_room(folder / f"{kind}_{place}.db")
+        os.environ[FOLDER_VARIABLE] = str(folder)
         shared = values.MultiProcessValue(lambda: place)  # type: ignore[no-untyped-call]
         values.ValueClass = partial(_value, shared)
         # Only what is in no file is ever removed, and there removing works.
@@ -62,6 +70,12 @@ class SharedRegistry(CollectorRegistry):
         for metric in super().collect():
             metric.samples = of_all.get(metric.name, metric.samples)
             yield metric
+
+
+def _give_room(file: Path) -> None:
+    """Take the disk's blocks now: a mapped file that finds none later ends its process."""
+    with file.open("ab") as opened:
+        os.posix_fallocate(opened.fileno(), 0, ROOM_BYTES)
 
 
 def leave(folder: Path, place: int) -> None:

@@ -195,7 +195,7 @@ async def _serve(settings: Settings, one: OneOfSeveral | None) -> None:
         claim_port(settings.http_host, settings.http_port, "FLASHSALE_HTTP_PORT")
     async with opened(HttpApi, settings, may_install=False) as container, batching(container):
         if one is not None:
-            container.registry.override(SharedRegistry(one.folder, one.place))
+            container.registry.override(_counting_together(one))
         await begin(container)
         async with looping(container) as loops, listening(container, one) as door:
             _log_started("serve", f"http://{settings.http_host}:{settings.http_port}")
@@ -205,6 +205,14 @@ async def _serve(settings: Settings, one: OneOfSeveral | None) -> None:
             await go_lame(container.readiness(), door, settings)
     if one is not None and one.is_orphan:
         leave(one.folder, one.place)
+
+
+def _counting_together(one: OneOfSeveral) -> SharedRegistry:
+    try:
+        return SharedRegistry(one.folder, one.place)
+    except OSError as exc:
+        problem = f"cannot write to {one.folder}, where processes count together: {exc.strerror}"
+        raise StartFailed(problem) from exc
 
 
 async def _worker(settings: Settings) -> None:

@@ -229,7 +229,10 @@ def _only_parent(host: str, port: int) -> Iterator[None]:
 @contextmanager
 def _folder() -> Iterator[Path]:
     """Have a folder that is nobody else's; held, so that no sweeper of old files takes it away."""
-    folder = tempfile.mkdtemp(prefix="flashsale-serve-")
+    try:
+        folder = tempfile.mkdtemp(prefix="flashsale-serve-")
+    except OSError as exc:
+        raise StartFailed(f"several processes need a folder to share (TMPDIR): {exc}") from exc
     held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(held, fcntl.LOCK_SH)

@@ -47,6 +47,16 @@ ANTITESTS = (
         test=f"{ON_METRICS}test_trouble_of_one_process_shows_whoever_is_asked",
     ),
     AntiTest(
+        name="counts-have-their-room",
+        promise=21,
+        mechanism="a disk that fills up while they sell ends no process that counts on it",
+        where=f"{SHARED}_give_room",
+        patches=(
+            Patch("        os.posix_fallocate(opened.fileno(), 0, ROOM_BYTES)\n", "        pass\n"),
+        ),
+        test=f"{ON_METRICS}test_the_files_have_their_room_from_the_begin",
+    ),
+    AntiTest(
         name="one-parent-a-port",
         promise=21,
         mechanism="two parents never share a port, not even before any of their processes listens",
