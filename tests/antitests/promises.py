@@ -123,6 +123,13 @@ PROMISES: dict[int, tuple[str, str]] = {
             "start that is refused."
         ),
     ),
+    21: (
+        "Several processes on one port are one engine to whoever asks.",
+        (
+            "Their metrics are one page that counts every answer once and never falls; one that "
+            "dies keeps nobody waiting, and no other program shares their port in silence."
+        ),
+    ),
 }
 
 RULES: dict[str, tuple[str, ...]] = {

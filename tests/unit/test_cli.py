@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import sys
 from base64 import b64decode
 from collections.abc import Iterator
 from pathlib import Path
@@ -136,6 +137,36 @@ def test_all_wrong_settings_come_in_one_message(
     err = capsys.readouterr().err
     assert "FLASHSALE_HTTP_PORT" in err
     assert "FLASHSALE_GATE_URL" in err
+
+
+def test_several_processes_are_begun_as_the_command_was_typed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each reads the same settings; the parent itself opens nothing, and judges none of them."""
+    begun: list[tuple[int, list[str]]] = []
+
+    def serve_several(settings: Settings, command: list[str]) -> int:
+        begun.append((settings.http_processes, command))
+        return 0
+
+    monkeypatch.setattr("flashsale.several.serve_several", serve_several)
+    assert run_command(["serve", "--port", "8099", "--processes", "3", "--logs", "json"]) == 0
+    monkeypatch.setenv("FLASHSALE_HTTP_PROCESSES", "2")
+    assert run_command(["serve"]) == 0
+    [(three, typed), (two, bare)] = begun
+    serve = [sys.executable, "-m", "flashsale", "serve"]
+    assert (three, two) == (3, 2)
+    assert typed == [*serve, "--port=8099", "--processes=3", "--logs=json"]
+    assert bare == [*serve, "--logs=auto"]
+
+
+@pytest.mark.parametrize("wrong", ["0", "65", "-1"])
+def test_a_number_of_processes_that_cannot_be_is_refused(wrong: str, capsys: Captured) -> None:
+    """With its bounds, and with everything else that is wrong."""
+    assert run_command(["serve", f"--processes={wrong}"]) == EXIT_FAILED
+    told = capsys.readouterr().err
+    assert "FLASHSALE_HTTP_PROCESSES: must be a whole number from 1 to 64" in told
+    assert "FLASHSALE_GATE_URL: memory://" in told
 
 
 def test_what_is_away_is_one_line_and_no_traceback(

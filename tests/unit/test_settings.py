@@ -189,6 +189,23 @@ def test_what_lives_in_one_process_is_refused_to_programs_that_are_two(
     assert "SQLite is for one process" in problems[2]
 
 
+def test_several_processes_are_for_serve_on_linux(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`run` is one process; elsewhere one of those on a port would get every connection."""
+    [problem] = _problems(Entrypoint.RUN, http_processes=2)
+    assert problem == "FLASHSALE_HTTP_PROCESSES: is for `flashsale serve`; this is one process"
+    urls = {
+        "gate_url": "redis://127.0.0.1:6379",
+        "bus_url": "amqp://127.0.0.1/",
+        "database_url": "postgresql+asyncpg://127.0.0.1/sale",
+    }
+    for entrypoint in (Entrypoint.SERVE, Entrypoint.WORKER):
+        load_settings(entrypoint, {**urls, "http_processes": 2})
+    monkeypatch.setattr("platform.system", lambda: "Darwin")
+    [problem] = _problems(Entrypoint.SERVE, **urls, http_processes=2)
+    assert problem.startswith("FLASHSALE_HTTP_PROCESSES: needs Linux")
+    load_settings(Entrypoint.SERVE, {**urls, "http_processes": 1})
+
+
 def test_a_memory_gate_needs_a_memory_bus() -> None:
     """A promise that waits on a broker would meet an emptied gate after a restart."""
     [problem] = _problems(bus_url="amqp://127.0.0.1/")

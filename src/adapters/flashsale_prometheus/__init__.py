@@ -8,6 +8,7 @@ from flashsale_prometheus.catalogue import METRICS, Described
 from flashsale_prometheus.metrics import Metrics, expose
 from flashsale_prometheus.observer import PrometheusObserver
 from flashsale_prometheus.sampling import Sampler
+from flashsale_prometheus.shared import SharedRegistry, leave
 
 __all__ = [
     "METRICS",
@@ -15,5 +16,7 @@ __all__ = [
     "Metrics",
     "PrometheusObserver",
     "Sampler",
+    "SharedRegistry",
     "expose",
+    "leave",
 ]

@@ -13,6 +13,19 @@ class Kind(StrEnum):
     HISTOGRAM = "histogram"
 
 
+class Across(StrEnum):
+    """What a metric is when several processes of one `serve` answer as one."""
+
+    SUM = "sum"
+    """Of all processes since the start, those that have died included."""
+    HIGHEST = "highest"
+    """Of the processes that live."""
+    LOWEST = "lowest"
+    """The same."""
+    OWN = "own"
+    """As whoever answers saw it last: all look at the same thing, or it is that process's own."""
+
+
 SECONDS_BUCKETS = (
     *(0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1),
     *(0.2, 0.28, 0.5, 0.8, 1.0, 2.5, 5.0, 10.0, 30.0),
@@ -32,6 +45,12 @@ class Described:
     help: str
     labels: tuple[str, ...] = ()
     buckets: tuple[float, ...] = ()
+    gauge_across: Across = Across.OWN
+
+    @property
+    def across(self) -> Across:
+        """Say what several processes show: counters and histograms can only be summed."""
+        return self.gauge_across if self.kind is Kind.GAUGE else Across.SUM
 
 
 ANSWERS = Described(
@@ -168,12 +187,14 @@ DEPENDENCY = Described(
     name="flashsale_dependency_up",
     kind=Kind.GAUGE,
     labels=("name",),
+    gauge_across=Across.LOWEST,
     help="1 when the dependency answered the last time it was asked, else 0.",
 )
 BREAKER = Described(
     name="flashsale_breaker_open",
     kind=Kind.GAUGE,
     labels=("name",),
+    gauge_across=Across.HIGHEST,
     help="1 while calls to the dependency are refused at once, because the last got no answer.",
 )
 BREAKER_OPENINGS = Described(
@@ -216,6 +237,11 @@ API and worker each serve `/metrics` in Prometheus' text format. Counters begin 
 process; gauges are read every few seconds, and `flashsale_sampled_timestamp_seconds` says how old
 they are. A gauge that cannot be read vanishes, or is NaN: it never shows an old number.
 
+With `flashsale serve --processes 2` any process answers for all of them, and the fourth column says
+how. `sum`: of all processes since the start; a process that dies is still counted, and the one that
+takes its place counts on. `highest` and `lowest`: of the processes that live. `own`: as the process
+that answers saw it last; stock, states and journals are the same for all.
+
 {table}
 This page is written by `python -m flashsale_prometheus`.
 """
@@ -228,8 +254,12 @@ def page() -> str:
 
 def table() -> str:
     """Write the metrics as a Markdown table."""
-    rows = [f"| `{one.name}` | {one.kind} | {_labels(one)} | {one.help} |" for one in METRICS]
-    return "\n".join(["| metric | kind | labels | meaning |", "|---|---|---|---|", *rows, ""])
+    rows = [
+        f"| `{one.name}` | {one.kind} | {_labels(one)} | {one.across} | {one.help} |"
+        for one in METRICS
+    ]
+    head = ["| metric | kind | labels | several processes | meaning |", "|---|---|---|---|---|"]
+    return "\n".join([*head, *rows, ""])
 
 
 def _labels(one: Described) -> str:

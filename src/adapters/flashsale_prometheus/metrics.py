@@ -8,6 +8,7 @@ from prometheus_client.registry import Collector
 
 from flashsale_prometheus import catalogue
 from flashsale_prometheus.catalogue import Described
+from flashsale_prometheus.shared import gauge_mode
 
 LABEL_SETS_MAX = 200
 """Distinct label values of one counter. Reasons and outcomes are codes, some of the user's own: a
@@ -114,7 +115,8 @@ def _counter(one: Described, registry: CollectorRegistry) -> Counter:
 
 
 def _gauge(one: Described, registry: CollectorRegistry) -> Gauge:
-    return Gauge(one.name, one.help, one.labels, registry=registry)
+    mode = gauge_mode(one.across)
+    return Gauge(one.name, one.help, one.labels, registry=registry, multiprocess_mode=mode)
 
 
 def _histogram(one: Described, registry: CollectorRegistry) -> Histogram:

@@ -20,6 +20,7 @@ from flashsale.embedded import banner, load_gate, open_demo_sale
 from flashsale.entry_points import AdapterMissing
 from flashsale.fault_points import Point
 from flashsale.faults import Faults, parse
+from flashsale.one_of_several import OneOfSeveral
 from flashsale.opening import opened_bus, opened_codec, opened_database, opened_gate, opened_payment
 from flashsale.settings import Settings
 from flashsale.settings_loading import SettingsError
@@ -41,6 +42,7 @@ from flashsale.stopping import (
 from flashsale.supervision import LoopBroken
 from flashsale.worker_http import WorkerPages, serving
 from flashsale_core.errors import FlashsaleError
+from flashsale_prometheus import SharedRegistry, leave
 
 C = TypeVar("C", bound=Commands)
 
@@ -56,9 +58,12 @@ def run(settings: Settings) -> int:
     return _program(_run(settings))
 
 
-def serve(settings: Settings) -> int:
-    """Run the HTTP door until a signal; answer the exit code."""
-    return _program(_serve(settings))
+def serve(settings: Settings, one: OneOfSeveral | None = None) -> int:
+    """Run the HTTP door until a signal; answer the exit code.
+
+    As `one` of several, on a socket that it was handed, and until its parent is gone.
+    """
+    return _program(_serve(settings, one))
 
 
 def worker(settings: Settings) -> int:
@@ -143,7 +148,7 @@ async def looping(container: HttpApi | Worker) -> AsyncIterator["asyncio.Task[No
 
 
 @asynccontextmanager
-async def listening(container: HttpApi) -> AsyncIterator[Goodbye]:
+async def listening(container: HttpApi, one: OneOfSeveral | None = None) -> AsyncIterator[Goodbye]:
     """Serve the HTTP door; leaving stops accepting and waits for the answers under way."""
     from flashsale.http.server import Server  # noqa: PLC0415 - an extra that a worker may lack
 
@@ -153,7 +158,12 @@ async def listening(container: HttpApi) -> AsyncIterator[Goodbye]:
         host=settings.http_host,
         port=settings.http_port,
         drain_s=door_drain_s(settings, is_worker=_is_worker(container)),
+        listener=one.own_listener() if one is not None else None,
     )
+    try:
+        server.bind()
+    except OSError as exc:
+        raise StartFailed(str(exc.strerror)) from exc
     await server.start()
     try:
         yield server
@@ -184,14 +194,29 @@ async def _run(settings: Settings) -> None:
             await go_lame(container.readiness(), door, settings)
 
 
-async def _serve(settings: Settings) -> None:
-    claim_port(settings.http_host, settings.http_port, "FLASHSALE_HTTP_PORT")
+async def _serve(settings: Settings, one: OneOfSeveral | None) -> None:
+    if one is None:
+        claim_port(settings.http_host, settings.http_port, "FLASHSALE_HTTP_PORT")
     async with opened(HttpApi, settings, may_install=False) as container, batching(container):
+        if one is not None:
+            container.registry.override(_counting_together(one))
         await begin(container)
-        async with looping(container) as loops, listening(container) as door:
+        async with looping(container) as loops, listening(container, one) as door:
             _log_started("serve", f"http://{settings.http_host}:{settings.http_port}")
+            if one is not None:
+                one.tell_serving()
             await until_stopped(loops, is_worker=False)
             await go_lame(container.readiness(), door, settings)
+    if one is not None and one.is_orphan:
+        leave(one.folder, one.place)
+
+
+def _counting_together(one: OneOfSeveral) -> SharedRegistry:
+    try:
+        return SharedRegistry(one.folder, one.place)
+    except OSError as exc:
+        problem = f"cannot write to {one.folder}, where processes count together: {exc.strerror}"
+        raise StartFailed(problem) from exc
 
 
 async def _worker(settings: Settings) -> None:

@@ -91,6 +91,13 @@ class Settings:
         token.""",
     )
     http_port: int = whole(8080, 1, 65535, "Port that the HTTP API listens on.")
+    http_processes: int = whole(
+        1,
+        1,
+        64,
+        """Processes that `flashsale serve` runs on its port, side by side: about one for each core
+        that neither Redis nor a worker needs. Linux only, if more than one.""",
+    )
     admin_token: Secret[str] | None = secret(
         """Bearer token of the admin routes. Required unless the API listens on loopback only."""
     )

@@ -1,6 +1,7 @@
 """Which settings do not fit together, or do not fit the program that is started."""
 
 import ipaddress
+import platform
 from collections.abc import Callable, Iterator
 from importlib import import_module
 
@@ -26,6 +27,7 @@ def problems_of(settings: Settings, entrypoint: Entrypoint) -> list[Problem]:
     checks: tuple[Callable[[Settings, Entrypoint], Iterator[Problem]], ...] = (
         _adapters,
         _one_process,
+        _several_processes,
         _journal,
         _admin_token,
         _kafka_security,
@@ -119,6 +121,16 @@ def _one_process(settings: Settings, entrypoint: Entrypoint) -> Iterator[Problem
                 "still wait on the bus. A memory gate goes with a memory bus: name both, or neither"
             ),
         )
+
+
+def _several_processes(settings: Settings, entrypoint: Entrypoint) -> Iterator[Problem]:
+    if settings.http_processes == 1:
+        return
+    if entrypoint is Entrypoint.RUN:
+        yield "http_processes", "is for `flashsale serve`; this is one process"
+    # Elsewhere a shared port gives all connections to one of those who listen.
+    if entrypoint is Entrypoint.SERVE and platform.system() != "Linux":
+        yield "http_processes", "needs Linux, which deals connections out among processes"
 
 
 def _journal(settings: Settings, _: Entrypoint) -> Iterator[Problem]:

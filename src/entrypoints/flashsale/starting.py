@@ -39,10 +39,11 @@ def claim_port(host: str, port: int, setting: str) -> None:
         # As the servers do: a port in TIME_WAIT is free, a listener's is not.
         socket.create_server(where[:2], family=family).close()
     except OSError as exc:
-        raise StartFailed(_port_problem(host, port, setting, exc)) from exc
+        raise StartFailed(port_problem(host, port, setting, exc)) from exc
 
 
-def _port_problem(host: str, port: int, setting: str, exc: OSError) -> str:
+def port_problem(host: str, port: int, setting: str, exc: OSError) -> str:
+    """Say why nobody can listen there, and the way round."""
     if exc.errno != errno.EADDRINUSE:
         return f"{setting}: nobody can listen on {host} port {port}: {exc.strerror}"
     other = port + 10 if port + 10 < 2**16 else port - 10

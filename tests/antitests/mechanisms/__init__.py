@@ -15,6 +15,7 @@ from tests.antitests.mechanisms import (
     money,
     rebuild,
     rows,
+    several,
     silence,
 )
 
@@ -31,6 +32,7 @@ ANTITESTS: tuple[AntiTest, ...] = (
     *money.ANTITESTS,
     *silence.ANTITESTS,
     *ending.ANTITESTS,
+    *several.ANTITESTS,
     *clients.ANTITESTS,
     *looking.ANTITESTS,
 )

@@ -6,6 +6,7 @@ STOPPING = "src/entrypoints/flashsale/stopping.py:"
 SERVER = "src/entrypoints/flashsale/http/server.py:Server."
 TESTS = "tests/unit/test_stopping.py::"
 LAME = f"{TESTS}test_a_lame_door_says_503_serves_on_and_lets_connections_go"
+SEVERAL = "tests/unit/test_several.py::"
 AT_THE_DOOR = "tests/unit/test_http_server.py::"
 
 ANTITESTS = (
@@ -138,6 +139,25 @@ ANTITESTS = (
             Patch("            signal.signal(number, signal.SIG_DFL)\n", "            pass\n"),
         ),
         test=f"{TESTS}test_a_second_signal_of_either_kind_ends_it_now[SIGTERM-SIGTERM]",
+    ),
+    AntiTest(
+        name="processes-end-with-their-parent",
+        promise=18,
+        mechanism="a process of several whose parent is gone, however it died, ends as if told",
+        where="src/entrypoints/flashsale/one_of_several.py:OneOfSeveral._follow",
+        patches=(
+            Patch("        end_within(API_STOP_S - OVERDUE_MARGIN_S)\n"),
+            Patch("        os.kill(os.getpid(), signal.SIGTERM)\n"),
+        ),
+        test=f"{SEVERAL}test_processes_end_with_their_parent_however_it_died",
+    ),
+    AntiTest(
+        name="each-process-is-told",
+        promise=18,
+        mechanism="a parent that is told to stop tells each of its processes",
+        where="src/entrypoints/flashsale/several.py:Several._stop",
+        patches=(Patch("        self._signal(signal.SIGTERM)\n"),),
+        test=f"{SEVERAL}test_a_stop_is_told_to_each_process_once_and_ends_with_0[SIGTERM]",
     ),
     AntiTest(
         name="pool-closes-in-time",

@@ -26,12 +26,24 @@ KEEP_ALIVE_S = 15
 class Server:
     """One application on one port: `bind`, `start`, `stop`, in this order."""
 
-    def __init__(self, app: ASGIApp, *, host: str, port: int, drain_s: float) -> None:
-        """Take what to serve and where; `drain_s` bounds how long `stop` waits for answers."""
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        host: str,
+        port: int,
+        drain_s: float,
+        listener: socket.socket | None = None,
+    ) -> None:
+        """Take what to serve and where; `drain_s` bounds how long `stop` waits for answers.
+
+        A `listener` is bound to host and port already, by whoever shares the port knowingly.
+        """
         self._app = app
         self._host = host
         self._port = port
         self._drain_s = drain_s
+        self._bound = listener
         self._socket: socket.socket | None = None
         self._server: _Quiet | None = None
         self._running: asyncio.Task[None] | None = None
@@ -49,15 +61,19 @@ class Server:
         Raises OSError that names host and port.
         """
         try:
-            family, _, _, _, where = socket.getaddrinfo(
-                self._host, self._port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-            )[0]
-            # Never SO_REUSEPORT: two servers that share a port in silence share its buyers.
-            self._socket = socket.create_server(where[:2], family=family, backlog=BACKLOG)
+            self._socket = self._bound or self._listening()
+            self._socket.listen(BACKLOG)
         except OSError as exc:
             problem_text = f"cannot listen on {self._host} port {self._port}: {exc.strerror}"
             raise OSError(exc.errno, problem_text) from exc
         self._socket.setblocking(False)  # noqa: FBT003 - the standard library's signature
+
+    def _listening(self) -> socket.socket:
+        family, _, _, _, where = socket.getaddrinfo(
+            self._host, self._port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        # Never SO_REUSEPORT: two servers that share a port in silence share its buyers.
+        return socket.create_server(where[:2], family=family, backlog=BACKLOG)
 
     async def start(self) -> None:
         """Accept connections from now on."""
