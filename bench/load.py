@@ -90,7 +90,9 @@ def saturate(  # noqa: PLR0913 - what a crowd may differ in
     return Saturated(found["requests"], found["refused"], found["seconds"])
 
 
-def come(url: str, *, rate: float, buyers: int, first: int, clients: int = CLIENTS) -> dict[str, Any]:
+def come(
+    url: str, *, rate: float, buyers: int, first: int, clients: int = CLIENTS
+) -> dict[str, Any]:
     """Let buyers come at their times, whether or not others were answered (`bench.open_model`)."""
     words = [sys.executable, "-m", "bench.open_model", url]
     words += [f"--rate={rate}", f"--buyers={buyers}", f"--first={first}", f"--clients={clients}"]

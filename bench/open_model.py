@@ -40,9 +40,7 @@ class Crowd:
     free: list[Client] = attrs.field(factory=list)
     answers: Counter[int] = attrs.field(factory=Counter)
     accepted: list[int] = attrs.field(factory=list)
-    waits: HdrHistogram = attrs.field(
-        factory=lambda: HdrHistogram(1, MICROSECONDS_MAX, DIGITS)
-    )
+    waits: HdrHistogram = attrs.field(factory=lambda: HdrHistogram(1, MICROSECONDS_MAX, DIGITS))
 
     def serve(self) -> None:
         """Give every free connection the next of the row."""

@@ -59,5 +59,5 @@ SMOKE = Plan(
     buyers=2_000,
     units=100,
     sale_size=5_000,
-    sales=10,
+    sales=1_000,
 )

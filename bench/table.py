@@ -125,7 +125,9 @@ def markdown(found: dict[str, Any]) -> str:
         lines.append(f"| {row['scenario']} | {row['figure']} | {value} | {target} | {beside} |")
     proofs = found["proofs"]
     accepted, orders = (sum(proof[name] for proof in proofs) for name in ("accepted", "orders"))
-    wrong = [f"{name} {sum(p[name] for p in proofs)}" for name in ("oversold", "lost", "duplicates")]
+    wrong = [
+        f"{name} {sum(p[name] for p in proofs)}" for name in ("oversold", "lost", "duplicates")
+    ]
     lines += [
         "",
         f"Behind these figures: {accepted:,} purchases accepted, {orders:,} orders (the rest were "

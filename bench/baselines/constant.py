@@ -1,6 +1,6 @@
 """A constant answer by the same server: what HTTP costs before anything is done.
 
-    python -m bench.baselines.constant PORT
+python -m bench.baselines.constant PORT
 """
 
 from __future__ import annotations

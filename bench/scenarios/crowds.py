@@ -31,7 +31,9 @@ def flash_crowd(servers: Servers, plan: Plan, report: Report) -> None:
         asked = {int(row["user_id"]) for row in here.query("SELECT user_id FROM orders")}
         told = set(found["accepted"])
         if asked != told:
-            raise AssertionError(f"{len(told - asked)} told and not ordered, {len(asked - told)} else")
+            raise AssertionError(
+                f"{len(told - asked)} told and not ordered, {len(asked - told)} else"
+            )
         proof = here.proof(NAME, accepted=len(told), unsure=0, units=plan.units)
         report.prove(proof)
     waits = found["milliseconds"]

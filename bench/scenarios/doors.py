@@ -117,9 +117,7 @@ def sold_out(servers: Servers, plan: Plan, report: Report) -> None:
             before = usage_of({"constant": constant.pid})
             done = saturate(constant.url, plan.round_s / 2, first=1)
             ceiling.rates.append(done.rate)
-            ceiling.micros.append(
-                usage_of({"constant": constant.pid}).since(before, done.requests)
-            )
+            ceiling.micros.append(usage_of({"constant": constant.pid}).since(before, done.requests))
         here.start("worker")
         here.drained(1)
         report.prove(here.proof(name, accepted=1, unsure=0, units=1))
@@ -138,9 +136,7 @@ def sold_out(servers: Servers, plan: Plan, report: Report) -> None:
         ratio=cost / raw.value,
         note=f"{latched.rate:,.0f}/s",
     )
-    report.add(
-        name, "times the constant answer", cost / raw.value, "×", target=at_most(1.15)
-    )
+    report.add(name, "times the constant answer", cost / raw.value, "×", target=at_most(1.15))
     cost = named.cost("api", "redis")
     baseline = Baseline(
         name="framework's handler instead of the raw one", value=framework.cost("api", "redis")

@@ -54,9 +54,7 @@ def outside_drain(servers: Servers, plan: Plan, report: Report) -> None:
         asyncio.run(_put(here, plan.waiting))
         rate, micros = _drained(here, plan.waiting)
         report.prove(here.proof(name, accepted=plan.waiting, unsure=0))
-    report.add(
-        name, "orders, follow-up events published", rate, "1/s", note=_costs(micros)
-    )
+    report.add(name, "orders, follow-up events published", rate, "1/s", note=_costs(micros))
 
 
 def _promised(

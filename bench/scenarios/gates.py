@@ -50,9 +50,7 @@ def gate_alone(servers: Servers, plan: Plan, report: Report) -> None:
         ),
         ratio=together / one_each,
     )
-    report.add(
-        NAME, "times one call per request", together / one_each, "×", target=at_least(6)
-    )
+    report.add(NAME, "times one call per request", together / one_each, "×", target=at_least(6))
 
 
 def _books(here: Place) -> int:

@@ -115,12 +115,14 @@ def _tell_costs(report: Report, name: str, figure: str, tenths: Rounds) -> None:
 def _tell_memory(report: Report, name: str, figure: str, memory: list[float]) -> None:
     warm, last = memory[min(2, len(memory) - 1)], memory[-1]
     report.add(
-        name, f"{figure} memory at the end", last, "MiB RSS", target=at_most(150),
+        name,
+        f"{figure} memory at the end",
+        last,
+        "MiB RSS",
+        target=at_most(150),
         note=f"{warm:.0f} MiB when warm",
     )
-    report.add(
-        name, f"{figure} memory, end to warm", last / warm, "×", target=at_most(FLAT)
-    )
+    report.add(name, f"{figure} memory, end to warm", last / warm, "×", target=at_most(FLAT))
 
 
 def _redis_bytes(here: Place) -> int:

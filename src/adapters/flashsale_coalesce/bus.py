@@ -45,11 +45,26 @@ class _Promise:
 
 @attrs.define(eq=False)
 class _Flight:
-    """One publish under way, and who waits for it."""
+    """One publish under way, and who waits for it, by the sale's life: a message each."""
 
-    life: _Life
-    promises: list[_Promise]
+    loads: list[tuple[_Life, list[_Promise]]]
     began: float
+
+    @property
+    def facts(self) -> list[PurchasesAccepted]:
+        """Write its messages."""
+        return [
+            PurchasesAccepted(
+                sale_id=sale_id, epoch=epoch, purchases=tuple(one.purchase for one in promises)
+            )
+            for (sale_id, epoch), promises in self.loads
+        ]
+
+    def tell(self, failure: BaseException | None) -> None:
+        """Tell all who wait how it went."""
+        for _, promises in self.loads:
+            for promise in promises:
+                promise.tell(failure)
 
 
 class CoalescingBus:
@@ -120,30 +135,35 @@ class CoalescingBus:
         """Publish what has gathered, as far as the window of publishes under way allows."""
         self._is_woken = False
         while self._waiting and len(self._publishing) < self._in_flight_max:
-            life, promises = next(iter(self._waiting.items()))
-            taken = [promises.pop(one) for one in list(promises)[:PURCHASES_MAX]]
-            # To the end of the row: one sale's crowd must not keep another's buyers waiting.
-            del self._waiting[life]
-            if promises:
-                self._waiting[life] = promises
-            task = asyncio.get_running_loop().create_task(self._publish(life, taken))
+            task = asyncio.get_running_loop().create_task(self._publish(self._take()))
             self._publishing.add(task)
             task.add_done_callback(self._ended)
+
+    def _take(self) -> list[tuple[_Life, list[_Promise]]]:
+        """Take what one publish carries: of many sales, a message each."""
+        room, taken = PURCHASES_MAX, []
+        for life, promises in list(self._waiting.items()):
+            ids = list(promises) if len(promises) <= room else list(promises)[:room]
+            taken.append((life, [promises.pop(one) for one in ids]))
+            room -= len(ids)
+            del self._waiting[life]
+            if promises:
+                # To the end of the row: one sale's crowd must not keep another's buyers waiting.
+                self._waiting[life] = promises
+            if not room:
+                break
+        return taken
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
         self._publishing.discard(task)
         self._wake()
 
-    async def _publish(self, life: _Life, taken: list[_Promise]) -> None:
-        sale_id, epoch = life
-        fact = PurchasesAccepted(
-            sale_id=sale_id, epoch=epoch, purchases=tuple(p.purchase for p in taken)
-        )
-        flight = _Flight(life, taken, time.perf_counter())
+    async def _publish(self, loads: list[tuple[_Life, list[_Promise]]]) -> None:
+        flight = _Flight(loads, time.perf_counter())
         self._flights.add(flight)
         failure: BaseException | None = None
         try:
-            await self._bus.publish((fact,))
+            await self._bus.publish(flight.facts)
         except BaseException as error:
             failure = error
             if self._is_silence(error, since=flight.began):
@@ -154,18 +174,19 @@ class CoalescingBus:
             self._confirmed_at = time.perf_counter()
         finally:
             self._flights.discard(flight)
-            self._told("publish", len(taken), time.perf_counter() - flight.began)
-            self._forget(life, taken)
-            for promise in taken:
-                promise.tell(failure)
+            size = sum(len(promises) for _, promises in loads)
+            self._told("publish", size, time.perf_counter() - flight.began)
+            self._forget(loads)
+            flight.tell(failure)
 
-    def _forget(self, life: _Life, promises: Iterable[_Promise]) -> None:
+    def _forget(self, loads: Iterable[tuple[_Life, Iterable[_Promise]]]) -> None:
         """Let them be joined no more; one who was sent home may have come again meanwhile."""
-        (sale_id, epoch), under_way = life, self._under_way
-        for promise in promises:
-            key = (sale_id, epoch, promise.purchase.purchase_id)
-            if under_way.get(key) is promise:
-                del under_way[key]
+        under_way = self._under_way
+        for (sale_id, epoch), promises in loads:
+            for promise in promises:
+                key = (sale_id, epoch, promise.purchase.purchase_id)
+                if under_way.get(key) is promise:
+                    del under_way[key]
 
     def _is_silence(self, error: BaseException, *, since: float) -> TypeGuard[Unavailable]:
         """Say whether a publish failed without any other being confirmed meanwhile."""
@@ -180,8 +201,8 @@ class CoalescingBus:
         its own time.
         """
         never_left = Unavailable(silence.why, silence.detail)
-        for life, promises in self._waiting.items():
-            self._forget(life, promises.values())
+        self._forget((life, promises.values()) for life, promises in self._waiting.items())
+        for promises in self._waiting.values():
             for promise in promises.values():
                 promise.tell(never_left)
         self._waiting.clear()
@@ -189,9 +210,8 @@ class CoalescingBus:
         half_way = (lost.began + time.perf_counter()) / 2
         for flight in self._flights:
             if flight is not lost and flight.began <= half_way:
-                self._forget(flight.life, flight.promises)
-                for promise in flight.promises:
-                    promise.tell(unsure)
+                self._forget(flight.loads)
+                flight.tell(unsure)
 
     async def aclose(self) -> None:
         """Wait for the confirms under way; each has a deadline of its own."""
