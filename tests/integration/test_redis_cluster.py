@@ -195,12 +195,14 @@ async def test_a_slot_that_moved_is_followed_and_its_sale_waits_for_its_next_lif
     cluster.ask(source, "CLUSTER", "SETSLOT", slot, "MIGRATING", names[other])
     keys = cluster.ask(source, "CLUSTER", "GETKEYSINSLOT", slot, 100)
     assert len(keys) >= 3
+    between: object = None
     for number, key in enumerate(keys):
         cluster.ask(source, "MIGRATE", target.host, target.port, key, 0, 5000)
         between = await reserved(sale, f"m{number}")
         assert isinstance(between, Unavailable)
         assert not between.may_have_happened
     # All are there: an ASK is followed, and finds a node that has armed nothing.
+    assert isinstance(between, Unavailable)
     assert between.why is Why.NOT_ARMED
     for node in (target, source):
         cluster.ask(node, "CLUSTER", "SETSLOT", slot, "NODE", names[other])
@@ -303,7 +305,7 @@ async def test_a_hanging_primary_holds_its_own_buyers_up_once_and_the_others_nev
         finally:
             victim.thaw()
         # It is found out behind everybody's back that it answers again.
-        async with asyncio.timeout(LOOKS_S_MAX):
+        async with asyncio.timeout(10):
             while isinstance(await reserved(lost, "after"), Unavailable):  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
 
@@ -356,7 +358,7 @@ async def test_when_no_primary_answers_the_gate_is_away(cluster: RedisCluster) -
                 with pytest.raises(Unavailable) as away:
                     await gate.reserve(batches)
                 assert away.value.may_have_happened is unsure
-            assert not away.value.was_refused
+                assert not away.value.was_refused
         finally:
             for node in cluster.nodes:
                 node.thaw()

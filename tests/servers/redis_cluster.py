@@ -70,7 +70,7 @@ class RedisCluster:
     def ask(self, node: Redis, *words: str | int | bytes) -> Any:
         """Run one command on one node."""
         with _client(node, 5) as client:
-            return client.execute_command(*words)  # type: ignore[no-untyped-call]
+            return client.execute_command(*words)
 
     def everywhere(self, *words: str | int) -> None:
         """Run one command on every node that answers."""

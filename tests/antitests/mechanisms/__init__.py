@@ -5,6 +5,7 @@ from tests.antitests.mechanisms import (
     aftercare,
     brokers,
     clients,
+    clustered,
     doors,
     ending,
     gate,
@@ -33,4 +34,5 @@ ANTITESTS: tuple[AntiTest, ...] = (
     *ending.ANTITESTS,
     *clients.ANTITESTS,
     *looking.ANTITESTS,
+    *clustered.ANTITESTS,
 )
