@@ -104,7 +104,11 @@ class ClusterWire:
                     next(told)
                 replies[at] = next(told)
 
-        await asyncio.gather(*(of_one(home, share) for home, share in shares.items()))
+        asked = [of_one(home, share) for home, share in shares.items()]
+        if len(asked) == 1:
+            await asked[0]
+        else:
+            await asyncio.gather(*asked)
         return replies
 
     def _other(self, home: Address | None, sent_on: AskError) -> Address:
