@@ -10,7 +10,7 @@ import pytest
 
 from flashsale_coalesce import Breaker, CoalescingGate
 from flashsale_coalesce.guarding import GuardedGate
-from flashsale_core.errors import Unavailable, Why
+from flashsale_core.errors import Invalid, Unavailable, Why
 from flashsale_core.model import SaleId
 from flashsale_core.ports import StockGate
 from flashsale_core.rates import RateLimits
@@ -449,7 +449,7 @@ async def _opened(gate: StockGate) -> object:
 )
 async def test_a_wrong_url_is_refused_without_its_password(url: str, says: str) -> None:
     """Before anything is connected."""
-    with pytest.raises(ValueError, match=says) as refused:
+    with pytest.raises(Invalid, match=says) as refused:
         async with open_redis_gate(url):
             pass
     assert "secret" not in str(refused.value)

@@ -299,7 +299,8 @@ def test_a_url_is_checked_before_anything_is_opened(text: str) -> None:
 @pytest.mark.parametrize("hosts", ["a:1,b:2", "a:1,[::1]:2,c", "u:p@a:1,b:2"])
 def test_a_url_may_name_several_hosts(hosts: str) -> None:
     """Brokers of Kafka, nodes of a Redis Cluster; each is checked."""
-    settings = load_settings(Entrypoint.COMMAND, {"bus_url": f"kafka://{hosts}"})
+    urls = {"gate_url": "redis://127.0.0.1", "bus_url": f"kafka://{hosts}"}
+    settings = load_settings(Entrypoint.COMMAND, urls)
     assert settings.bus_url.text == f"kafka://{hosts}"
     for wrong in ("x", "70000", "0"):
         problems = _problems(gate_url=f"redis://{hosts},d:{wrong}")

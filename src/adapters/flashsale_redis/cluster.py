@@ -30,7 +30,7 @@ class ClusterWire:
     """Several wires that look like one."""
 
     def __init__(self, url: str, *, deadline_s: float = DEADLINE_S) -> None:
-        """Open nothing yet. Raises ValueError unless `url` is a cluster's (`ClusterUrl`)."""
+        """Open nothing yet. Raises Invalid unless `url` is a cluster's (`ClusterUrl`)."""
         self._url = ClusterUrl.of(url)
         self._deadline_s = deadline_s
         self._map = _NOWHERE

@@ -7,6 +7,8 @@ from urllib.parse import urlsplit
 import attrs
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 
+from flashsale_core.errors import Invalid, Violation
+
 PORT_DEFAULT = 6379
 _SCHEMES = {"redis+cluster": "redis", "rediss+cluster": "rediss"}
 _TAGS_MAX = 20 * REDIS_CLUSTER_HASH_SLOTS
@@ -44,15 +46,15 @@ class ClusterUrl:
 
     @classmethod
     def of(cls, url: str) -> "ClusterUrl":
-        """Read it. Raises ValueError, which never repeats the URL: it may hold a password."""
+        """Read it. Raises Invalid, which never repeats the URL: it may hold a password."""
         parts = urlsplit(url)
         if parts.scheme not in _SCHEMES:
-            raise ValueError("a cluster's URL begins with redis+cluster:// or rediss+cluster://")
+            raise _wrong("a cluster's URL begins with redis+cluster:// or rediss+cluster://")
         if parts.path not in ("", "/", "/0"):
-            raise ValueError("a Redis Cluster has database 0 alone: name no other in its URL")
+            raise _wrong("a Redis Cluster has database 0 alone: name no other in its URL")
         login, at, hosts = parts.netloc.rpartition("@")
         if "@" in login:
-            raise ValueError("a cluster's URL has one user and password, before its first host")
+            raise _wrong("a cluster's URL has one user and password, before its first host")
         seeds = tuple(dict.fromkeys(_address(text.strip()) for text in hosts.split(",")))
         return cls(_SCHEMES[parts.scheme], login + at, parts.query, seeds)
 
@@ -62,14 +64,18 @@ class ClusterUrl:
         return f"{self.scheme}://{self.login}{address}/0{query}"
 
 
+def _wrong(problem: str) -> Invalid:
+    return Invalid([Violation(field="FLASHSALE_GATE_URL", problem=problem)])
+
+
 def _address(text: str) -> Address:
     try:
         parts = urlsplit(f"//{text}")
         port = parts.port
     except ValueError:
-        raise ValueError("a host or port of the cluster's URL is malformed") from None
+        raise _wrong("a host or port of the cluster's URL is malformed") from None
     if not parts.hostname or "@" in text:
-        raise ValueError("the cluster's URL names no host: redis+cluster://host:port,host:port")
+        raise _wrong("the cluster's URL names no host: redis+cluster://host:port,host:port")
     return Address(parts.hostname, PORT_DEFAULT if port is None else port)
 
 

@@ -42,7 +42,7 @@ class RedisClusterOperator:
     """Looks after the Redis Cluster behind a gate; connects and disconnects in each call."""
 
     def __init__(self, url: str, namespace: str) -> None:
-        """Remember where it is. Raises ValueError on a URL that is no cluster's."""
+        """Remember where it is. Raises Invalid on a URL that is no cluster's."""
         self._url = url
         self._parts = ClusterUrl.of(url)
         self._namespace = namespace
