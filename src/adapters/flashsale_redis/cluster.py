@@ -36,6 +36,7 @@ class ClusterWire:
         self._map = _NOWHERE
         self._nodes: dict[Address, Node] = {}
         self._looking: asyncio.Task[None] | None = None
+        self._unserved_look_s = 0.0
         self._watches: dict[Address, asyncio.Task[None]] = {}
 
     async def run(
@@ -164,7 +165,10 @@ class ClusterWire:
 
     def _node_of(self, address: Address | None) -> Node:
         if address is None:
-            self._look()
+            now_s = asyncio.get_running_loop().time()
+            if now_s >= self._unserved_look_s:
+                self._unserved_look_s = now_s + PROBE_APART_S
+                self._look()
             detail = "no node of the cluster serves the slot"
             raise Unavailable(Why.GATE_AWAY, detail, was_refused=True)
         if address not in self._nodes:
@@ -285,12 +289,8 @@ def _of_its_sale(reply: Any) -> Any:
     if refused.why is not Why.GATE_AWAY:
         return reply
     # It answered: the gate does not keep silent.
-    return Unavailable(
-        refused.why,
-        refused.detail,
-        may_have_happened=refused.may_have_happened,
-        was_refused=True,
-    )
+    unsure = refused.may_have_happened
+    return Unavailable(refused.why, refused.detail, may_have_happened=unsure, was_refused=True)
 
 
 def wire_to(url: str, *, deadline_s: float = DEADLINE_S) -> GateWire:

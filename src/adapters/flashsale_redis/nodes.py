@@ -1,6 +1,7 @@
 """One node of a cluster: a wire, and whether it keeps silent."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
@@ -8,6 +9,8 @@ from typing import Any
 from flashsale_core.errors import Unavailable, Why
 from flashsale_redis.cluster_map import Address, SlotMap, read_slots
 from flashsale_redis.wire import Command, Then, Wire
+
+LOG = logging.getLogger(__name__)
 
 
 class Node:
@@ -70,6 +73,7 @@ class Node:
             if not away.was_refused and self._heard_at_s <= began_s and not self.is_silent:
                 self.is_silent, self._detail = True, away.detail
                 self._fell_silent(self)
+                LOG.warning("node %s of the cluster keeps silent: %s", self.address, away.detail)
             raise self._away(away) from away
         self._heard_at_s = now_s()
         return replies
@@ -86,6 +90,8 @@ class Node:
 
     def forget(self) -> None:
         """Hold its silence against it no longer."""
+        if self.is_silent:
+            LOG.warning("node %s of the cluster answers again, or was replaced", self.address)
         self.is_silent = False
 
     async def view(self) -> SlotMap:

@@ -59,7 +59,8 @@ class RedisClusterOperator:
             seen = await wire.map()
             told = await wire.everywhere(lambda _: [_SETTINGS])
         except Unavailable as away:
-            return [away_finding(str(away))]
+            found = away_finding(str(away))
+            return [attrs.evolve(found, fix=_typed_at(self._parts.seeds[0], found.fix))]
         finally:
             await wire.aclose()
         findings = [_state(seen), *_settings([reply for [reply] in told])]
