@@ -313,6 +313,24 @@ def test_a_url_is_checked_before_anything_is_opened(text: str) -> None:
     assert _problems(gate_url=text)[0].startswith("FLASHSALE_GATE_URL: must be a URL")
 
 
+@pytest.mark.parametrize("hosts", ["a:1,b:2", "a:1,[::1]:2,c", "u:p@a:1,b:2"])
+def test_a_url_may_name_several_hosts(hosts: str) -> None:
+    """Brokers of Kafka, nodes of a Redis Cluster; each is checked."""
+    urls = {"gate_url": "redis://127.0.0.1", "bus_url": f"kafka://{hosts}"}
+    settings = load_settings(Entrypoint.COMMAND, urls)
+    assert settings.bus_url.text == f"kafka://{hosts}"
+    for wrong in ("x", "70000", "0"):
+        problems = _problems(gate_url=f"redis://{hosts},d:{wrong}")
+        assert problems[0].startswith("FLASHSALE_GATE_URL: must be a URL")
+
+
+def test_of_several_logins_in_a_url_none_is_shown() -> None:
+    """A cluster's URL has one; whoever writes more must not see them in a log."""
+    shown = str(Url("redis+cluster://u:secret@a:1,u:secret@b:2/0"))
+    assert "secret" not in shown
+    assert shown.endswith("@b:2/0")
+
+
 def test_settings_built_by_a_program_are_checked_by_the_same_rules() -> None:
     """Whoever embeds the engine builds them in code."""
     with pytest.raises(SettingsError, match="each would sell the whole stock"):
@@ -350,6 +368,7 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """One error says what to install."""
     monkeypatch.delitem(sys.modules, "flashsale_redis.opening", raising=False)
     monkeypatch.delitem(sys.modules, "flashsale_redis.gate", raising=False)
+    monkeypatch.delitem(sys.modules, "flashsale_redis.cluster", raising=False)
     monkeypatch.setitem(sys.modules, "redis.exceptions", None)
     with pytest.raises(AdapterMissing, match=r"pip install 'flashsale\[redis\]'"):
         opener(Group.GATES, Url("redis://127.0.0.1"))

@@ -1,4 +1,4 @@
-"""The stock gate on Redis ≥ 7.0 or Valkey: one function library, called with FCALL."""
+"""The stock gate on Redis ≥ 7.0 or Valkey, one server or a cluster: a function library."""
 
 from flashsale_redis.gate import RedisStockGate, open_redis_gate
 from flashsale_redis.library import GateLibrary, gate_library

@@ -1,5 +1,8 @@
 """What Redis's and its client's errors mean for the gate: the one place that knows them."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from redis import exceptions as redis_errors
 
 from flashsale_core.errors import Unavailable, Why
@@ -15,6 +18,31 @@ def unavailable_of(error: BaseException, *, was_sent: bool) -> Unavailable:
     if isinstance(error, redis_errors.ResponseError):
         return _of_reply(error, text)
     return Unavailable(Why.GATE_AWAY, _named(error), may_have_happened=was_sent)
+
+
+def refusal_of(reply: Any) -> Unavailable | None:
+    """Say what an error in a reply's place means; None for a reply."""
+    if isinstance(reply, redis_errors.ResponseError):
+        return unavailable_of(reply, was_sent=True)
+    return reply if isinstance(reply, Unavailable) else None
+
+
+def of_one_sale(reply: Any) -> Unavailable | None:
+    """Return what concerns one sale alone; raise what concerns the only server."""
+    refused = refusal_of(reply)
+    if refused is not None and refused is not reply and refused.why is Why.GATE_AWAY:
+        raise refused from reply
+    return refused
+
+
+def first_unfit(refused: Sequence[Unavailable | None]) -> Unavailable | None:
+    """Return why no server can sell, by what each said of a sale that cannot be; None: one can."""
+    unfit = [
+        one
+        for one in refused
+        if one is not None and (one.why is not Why.NOT_ARMED or "gate install" in one.detail)
+    ]
+    return unfit[0] if len(unfit) == len(refused) else None
 
 
 def _of_reply(error: redis_errors.ResponseError, text: str) -> Unavailable:

@@ -4,9 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-from redis.exceptions import ResponseError
-
-from flashsale_core.errors import Corrupt, Unavailable, Why
+from flashsale_core.errors import Corrupt, Unavailable
 from flashsale_core.model import (
     Door,
     Epoch,
@@ -25,7 +23,8 @@ from flashsale_core.ports import (
     StockGate,
 )
 from flashsale_core.rates import RateLimits
-from flashsale_redis.faults import unavailable_of
+from flashsale_redis.cluster import wire_to
+from flashsale_redis.faults import first_unfit, of_one_sale, refusal_of
 from flashsale_redis.lives import LOAD_DEADLINE_S, RedisLives
 from flashsale_redis.packing import (
     STATE_AT,
@@ -41,6 +40,7 @@ from flashsale_redis.packing import (
 from flashsale_redis.pieces import (
     CLAIMS_MAX,
     as_unsure,
+    first_away,
     follow_pieces,
     if_all_away,
     in_rounds,
@@ -48,7 +48,7 @@ from flashsale_redis.pieces import (
     rejoined,
     size_of,
 )
-from flashsale_redis.wire import DEADLINE_S, Command, Wire
+from flashsale_redis.wire import DEADLINE_S, Command, GateWire
 
 RESERVED_DUE_MS = 10_000
 """A confirm is due within the promise's 0.8 s; ten seconds later the message is surely lost."""
@@ -61,7 +61,7 @@ class RedisStockGate(RedisLives):
 
     def __init__(
         self,
-        wire: Wire,
+        wire: GateWire,
         *,
         namespace: str = "fs",
         reserved_due_ms: int = RESERVED_DUE_MS,
@@ -126,8 +126,8 @@ class RedisStockGate(RedisLives):
         )
 
     def _answers(self, batch: ClaimBatch, reply: Any) -> GateReply | Unavailable:
-        if isinstance(reply, ResponseError):
-            return unavailable_of(reply, was_sent=True)
+        if (refused := refusal_of(reply)) is not None:
+            return refused
         rows = unpack(reply)
         if len(rows) != len(batch.claims):
             raise Corrupt("gate-answer", f"{len(rows)} answers to {len(batch.claims)} claims")
@@ -149,7 +149,7 @@ class RedisStockGate(RedisLives):
                     for one in pieces
                 ]
             )
-            return next((refused for r in replies if (refused := _of_one_sale(r))), None)
+            return next((refused for r in replies if (refused := of_one_sale(r))), None)
         except Unavailable as away:
             return away
 
@@ -159,11 +159,14 @@ class RedisStockGate(RedisLives):
         replies = await self._in_rounds([(self._follow(p), size_of(p)) for _, p in pieces])
         followed: list[int | Unavailable] = [0] * len(batches)
         for (at, _), reply in zip(pieces, replies, strict=True):
-            so_far, refused = followed[at], _of_one_sale(reply)
+            so_far, refused = followed[at], of_one_sale(reply)
             if refused is not None:
                 followed[at] = refused
             elif not isinstance(so_far, Unavailable):
                 followed[at] = so_far + int(reply)
+        # What could not follow must come again, and is a no-op where it has.
+        if away := first_away(followed):
+            raise away
         return followed
 
     def _follow(self, batch: FollowBatch) -> Command:
@@ -182,9 +185,11 @@ class RedisStockGate(RedisLives):
         )
         found: list[GateRecord | Unavailable | None] = []
         for reply in replies:
-            refused = _of_one_sale(reply)
+            refused = of_one_sale(reply)
             known = refused is None and reply is not None
             found.append(record_of(purchase_id, unpack(reply)) if known else refused)
+        if away := if_all_away(found):
+            raise away
         return found
 
     async def overdue(
@@ -198,7 +203,7 @@ class RedisStockGate(RedisLives):
                 )
             ]
         )
-        refused = _of_one_sale(reply)
+        refused = of_one_sale(reply)
         if refused is not None:
             return refused
         # An empty Lua table has no type of its own: cmsgpack writes it as an empty map.
@@ -214,10 +219,13 @@ class RedisStockGate(RedisLives):
         replies = await self._wire.run(
             [self._call("books", sale_id, epoch) for sale_id, epoch in sales]
         )
-        return [
-            refused if (refused := _of_one_sale(reply)) is not None else books_or_why(unpack(reply))
+        books = [
+            refused if (refused := of_one_sale(reply)) is not None else books_or_why(unpack(reply))
             for reply in replies
         ]
+        if away := if_all_away(books):
+            raise away
+        return books
 
     async def records(
         self, sale_id: SaleId, epoch: Epoch, *, cursor: str, limit: int
@@ -227,7 +235,7 @@ class RedisStockGate(RedisLives):
             [self._call("records", sale_id, epoch, cursor or "0", limit)],
             deadline_s=LOAD_DEADLINE_S,
         )
-        refused = _of_one_sale(reply)
+        refused = of_one_sale(reply)
         if refused is not None:
             return refused
         following, *rows = unpack(reply)
@@ -241,26 +249,16 @@ class RedisStockGate(RedisLives):
     ) -> Unavailable | None:
         """See `StockGate.set_state`."""
         [reply] = await self._wire.run([self._call("set_state", sale_id, epoch, state.value)])
-        return _of_one_sale(reply)
+        return of_one_sale(reply)
 
     async def check(self) -> None:
-        """Raise Unavailable unless Redis answers and has the function library."""
-        nowhere = SaleId("-")
-        try:
-            await self._one(self._call("find", nowhere, 0, "-"), is_waited_for=True)
-        except Unavailable as refused:
-            if refused.why is not Why.NOT_ARMED or "gate install" in refused.detail:
-                raise
-
-
-def _of_one_sale(reply: Any) -> Unavailable | None:
-    """Return what concerns one sale alone; raise what concerns the server."""
-    if not isinstance(reply, ResponseError):
-        return None
-    refused = unavailable_of(reply, was_sent=True)
-    if refused.why is Why.GATE_AWAY:
-        raise refused from reply
-    return refused
+        """Raise Unavailable unless a server, of a cluster any, answers and has the functions."""
+        told = await self._wire.everywhere(
+            lambda tag: [self._call("find", SaleId(tag), 0, "-")], is_waited_for=True
+        )
+        refused = [refusal_of(reply) for [reply] in told]
+        if unfit := first_unfit(refused):
+            raise unfit
 
 
 @asynccontextmanager
@@ -278,7 +276,7 @@ async def open_redis_gate(
 
     Opens even while Redis is away: a door that opens late is better than one that does not.
     """
-    wire = Wire(url, deadline_s=deadline_s)
+    wire = wire_to(url, deadline_s=deadline_s)
     gate = RedisStockGate(
         wire,
         namespace=namespace,

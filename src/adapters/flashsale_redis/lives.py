@@ -10,15 +10,16 @@ from redis.exceptions import ResponseError
 from flashsale_core.errors import Corrupt, Unavailable
 from flashsale_core.model import Epoch, GateRecord, SaleId, SaleState, SaleTerms
 from flashsale_core.ports import GateBooks
-from flashsale_redis.faults import unavailable_of
+from flashsale_redis.faults import refusal_of
 from flashsale_redis.library import GateLibrary, gate_library, versions_of
 from flashsale_redis.packing import books_of, books_row, pack, record_of, record_row, unpack
-from flashsale_redis.wire import Command, Wire, config_of
+from flashsale_redis.wire import LAG_S_DEFAULT, Command, GateServer, GateWire, config_of
 
 LOAD_DEADLINE_S = 5.0
 """Loading and installing are not on the hot path: they wait out a busy server."""
-LAG_S_DEFAULT = 10
-"""Redis's own `min-replicas-max-lag`, for a user who may not ask for it."""
+
+LIMITS = ("min-replicas-*", "cluster-enabled", "cluster-node-timeout")
+"""What decides for how long a primary that was cut off goes on."""
 
 _Sale = tuple[SaleId, Epoch]
 
@@ -28,7 +29,7 @@ class RedisLives:
 
     def __init__(
         self,
-        wire: Wire,
+        wire: GateWire,
         *,
         namespace: str,
         reserved_due_ms: int,
@@ -51,12 +52,16 @@ class RedisLives:
         of: GateLibrary | None = None,
         with_window: bool = False,
     ) -> Command:
-        tag = f"{self._namespace}:{{{sale_id}}}:"
+        tag = self._tag(sale_id)
         keys = (f"{tag}sale", f"{tag}users", f"{tag}purchases", f"{tag}journal")
         function = (of or self._library).function(name)
         if with_window:
             return ("FCALL", function, 5, *keys, f"{tag}window", *args)
         return ("FCALL", function, 4, *keys, *args)
+
+    def _tag(self, sale_id: SaleId) -> str:
+        """Begin every key of a sale: what stands in braces decides which node has them all."""
+        return f"{self._namespace}:{{{sale_id}}}:"
 
     async def _one(
         self, command: Command, *, deadline_s: float | None = None, is_waited_for: bool = False
@@ -65,22 +70,23 @@ class RedisLives:
         [reply] = await self._wire.run(
             [command], deadline_s=deadline_s, is_waited_for=is_waited_for
         )
-        if isinstance(reply, ResponseError):
-            raise unavailable_of(reply, was_sent=True) from reply
+        if (refused := refusal_of(reply)) is not None:
+            raise refused
         return reply
 
     async def install(self) -> bool:
         """Load the function library unless it is there; answer whether this call did.
 
-        Raises Unavailable, also when this Redis user may not load functions.
+        Raises Unavailable, also when this Redis user may not load functions; of several servers
+        each has been asked first.
         """
-        try:
-            await self._one(("FUNCTION", "LOAD", self._library.source), deadline_s=LOAD_DEADLINE_S)
-        except Unavailable as refused:
-            if "already exists" in str(refused):
-                return False
-            raise
-        return True
+        load = ("FUNCTION", "LOAD", self._library.source)
+        told = await self._wire.everywhere(lambda _: [load], deadline_s=LOAD_DEADLINE_S)
+        refused = [refusal_of(reply) for [reply] in told]
+        for one in refused:
+            if one is not None and "already exists" not in str(one):
+                raise one
+        return None in refused
 
     async def begin_load(
         self, sale_id: SaleId, epoch: Epoch, terms: SaleTerms, state: SaleState
@@ -129,21 +135,22 @@ class RedisLives:
 
         A primary that was cut off from its replicas goes on for `min-replicas-max-lag`, and
         stops for want of them where `min-replicas-to-write` is set; a second on top, as replicas
-        report each second.
+        report each second. In a cluster it stops after `cluster-node-timeout`, which is waited
+        out too. Of several servers the longest counts.
         """
         if not sales:
             return 0
-        replies = await self._wire.run(
-            [
-                *(self._call("disarm", sale_id, epoch) for sale_id, epoch in sales),
-                ("CONFIG", "GET", "min-replicas-*"),
-            ],
-            deadline_s=LOAD_DEADLINE_S,
-        )
-        for reply in replies[:-1]:
-            if isinstance(reply, ResponseError):
-                raise unavailable_of(reply, was_sent=True) from reply
-        return _lag_ms(replies[-1])
+        longest_ms = 0
+        for server, share in await self._wire.shares([self._tag(sale[0]) for sale in sales]):
+            replies = await server.run(
+                [*(self._call("disarm", *sales[at]) for at in share), ("CONFIG", "GET", *LIMITS)],
+                deadline_s=LOAD_DEADLINE_S,
+            )
+            for reply in replies[:-1]:
+                if (refused := refusal_of(reply)) is not None:
+                    raise refused
+            longest_ms = max(longest_ms, _lag_ms(replies[-1], server.lag_s_default))
+        return longest_ms
 
     async def survivors(self, sale_id: SaleId, *, skip: int, limit: int) -> list[GateRecord] | None:
         """See `StockGate.survivors`."""
@@ -167,16 +174,20 @@ class RedisLives:
             # Where it may not after all, `check` and `doctor` say so.
             with suppress(Unavailable):
                 await self.install()
-        [libraries] = await self._wire.run(
-            [("FUNCTION", "LIST", "LIBRARYNAME", "flashsale_gate_*")], deadline_s=LOAD_DEADLINE_S
-        )
-        others = [one for one in versions_of(libraries) if one != self._library]
-        questions = [(sale, version) for sale in sales for version in others]
-        return await self._adopted(sales, questions) if questions else [False] * len(sales)
+        adopted: set[_Sale] = set()
+        for server, share in await self._wire.shares([self._tag(sale[0]) for sale in sales]):
+            [libraries] = await server.run(
+                [("FUNCTION", "LIST", "LIBRARYNAME", "flashsale_gate_*")],
+                deadline_s=LOAD_DEADLINE_S,
+            )
+            others = [one for one in versions_of(libraries) if one != self._library]
+            questions = [(sales[at], version) for at in share for version in others]
+            adopted |= await self._adopted(server, questions) if questions else set()
+        return [sale in adopted for sale in sales]
 
     async def _adopted(
-        self, sales: Sequence[_Sale], questions: Sequence[tuple[_Sale, GateLibrary]]
-    ) -> list[bool]:
+        self, server: GateServer, questions: Sequence[tuple[_Sale, GateLibrary]]
+    ) -> set[_Sale]:
         alive: list[_Sale] = []
 
         def adopt_what_is_armed(replies: Sequence[Any]) -> list[Command]:
@@ -189,20 +200,21 @@ class RedisLives:
             )
             return [self._call("adopt", sale_id, epoch) for sale_id, epoch in alive]
 
-        replies = await self._wire.run_in_turn(
+        replies = await server.run_in_turn(
             [self._call("armed_epoch", sale[0], of=version) for sale, version in questions],
             adopt_what_is_armed,
             deadline_s=LOAD_DEADLINE_S,
         )
-        adopted = {sale for sale, reply in zip(alive, replies, strict=True) if reply == 1}
-        return [sale in adopted for sale in sales]
+        return {sale for sale, reply in zip(alive, replies, strict=True) if reply == 1}
 
 
-def _lag_ms(limits: Any) -> int:
-    """Work out how long a cut-off primary may still answer; 0 where it stops for no replica."""
+def _lag_ms(limits: Any, default_s: int) -> int:
+    """Work out how long a cut-off primary may still answer; 0 where nothing ever stops it."""
     if isinstance(limits, ResponseError):
-        return (LAG_S_DEFAULT + 1) * 1_000
-    told = config_of(limits)
-    if int(told.get("min-replicas-to-write", 0)) == 0:
-        return 0
-    return (int(told.get("min-replicas-max-lag", LAG_S_DEFAULT)) + 1) * 1_000
+        return (default_s + 1) * 1_000
+    told, waits_ms = config_of(limits), [0]
+    if int(told.get("min-replicas-to-write", 0)) > 0:
+        waits_ms.append((int(told.get("min-replicas-max-lag", LAG_S_DEFAULT)) + 1) * 1_000)
+    if told.get("cluster-enabled") == "yes":
+        waits_ms.append(int(told["cluster-node-timeout"]) + 1_000)
+    return max(waits_ms)

@@ -1,4 +1,4 @@
-"""How `redis://` and `rediss://` are opened."""
+"""How `redis://`, `rediss://`, `redis+cluster://` and `rediss+cluster://` are opened."""
 
 from contextlib import AbstractAsyncContextManager
 

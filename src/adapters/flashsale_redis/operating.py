@@ -10,7 +10,7 @@ from flashsale_core.operating import Finding, OperateGate, warning, wrong
 from flashsale_redis.faults import unavailable_of
 from flashsale_redis.gate import open_redis_gate
 from flashsale_redis.library import gate_library
-from flashsale_redis.wire import Command, Wire, config_of
+from flashsale_redis.wire import NO_SALE, Command, Wire, config_of
 
 VERSION_MIN = (7, 0)
 """Functions came with Redis 7.0; every Valkey has them."""
@@ -27,10 +27,11 @@ _REACHED = "redis reachable"
 class RedisOperator:
     """Looks after the Redis behind a gate; connects and disconnects in each call."""
 
-    def __init__(self, url: str, namespace: str) -> None:
-        """Remember where it is."""
+    def __init__(self, url: str, namespace: str, *, tag: str = NO_SALE) -> None:
+        """Remember where it is; `tag` is a hash tag that it serves."""
         self._url = url
         self._namespace = namespace
+        self._tag = tag
 
     async def install(self) -> bool:
         """See `GateOperator.install`."""
@@ -45,12 +46,12 @@ class RedisOperator:
                 [("INFO",), ("CONFIG", "GET", "min-replicas-*"), self._harmless_call()]
             )
         except Unavailable as away:
-            return [_away(str(away))]
+            return [away_finding(str(away))]
         finally:
             await wire.aclose()
         if isinstance(info, ResponseError):
             if not isinstance(info, NoPermissionError):
-                return [_away(str(info))]
+                return [away_finding(str(info))]
             # The API's user may not look; what it needs for its work is looked at all the same.
             return [_unseen(str(info)), _functions(function), *_rights(function)]
         facts = _facts(info)
@@ -61,7 +62,7 @@ class RedisOperator:
             _functions(function),
             *_rights(function),
             _persistence(facts),
-            _replication(facts, fences),
+            self._replication(facts, fences),
         ]
 
     async def journal_faults(self) -> list[str]:
@@ -75,10 +76,13 @@ class RedisOperator:
             raise unavailable_of(info, was_sent=True)
         return _journal_faults(_facts(info), fsync)
 
+    def _replication(self, facts: Mapping[str, str], fences: Any) -> Finding:
+        return _replication(facts, fences)
+
     def _harmless_call(self) -> Command:
         """Ask, about a sale that cannot be, what this user may not do."""
         function = gate_library().function("rights")
-        return ("FCALL", function, 1, f"{self._namespace}:{{-}}:sale")
+        return ("FCALL", function, 1, f"{self._namespace}:{{{self._tag}}}:sale")
 
 
 def _unseen(said: str) -> Finding:
@@ -113,7 +117,8 @@ def _journal_faults(facts: Mapping[str, str], fsync: Any) -> list[str]:
     return faults
 
 
-def _away(said: str) -> Finding:
+def away_finding(said: str) -> Finding:
+    """Say what to do about a server that does not answer, or not as it should."""
     if any(sign in said for sign in REFUSED_LOGINS):
         fix = "put the right user and password into FLASHSALE_GATE_URL (redis://USER:PASSWORD@…)"
         return wrong("redis login", said, fix)

@@ -22,16 +22,26 @@ same each time it is tried again."""
 def as_unsure(away: Unavailable) -> Unavailable:
     """Say the same, where a part of what was asked has been done."""
     return Unavailable(
-        away.why, away.detail, retry_after_ms=away.retry_after_ms, may_have_happened=True
+        away.why,
+        away.detail,
+        retry_after_ms=away.retry_after_ms,
+        may_have_happened=True,
+        was_refused=away.was_refused,
     )
 
 
-def if_all_away(answers: Sequence[GateReply | Unavailable]) -> Unavailable | None:
-    """Return what concerns the server: it refused every batch, for no reason of the sales."""
+def first_away(answers: Sequence[object]) -> Unavailable | None:
+    """Return what a server and not a sale has refused; what may have happened before all else."""
     away = [one for one in answers if isinstance(one, Unavailable) and one.why is Why.GATE_AWAY]
-    if not away or len(away) < len(answers):
-        return None
-    return next((one for one in away if one.may_have_happened), away[0])
+    return next((one for one in away if one.may_have_happened), away[0] if away else None)
+
+
+def if_all_away(answers: Sequence[object]) -> Unavailable | None:
+    """Return what concerns the server: it refused every batch, for no reason of the sales."""
+    is_any_there = any(
+        not (isinstance(one, Unavailable) and one.why is Why.GATE_AWAY) for one in answers
+    )
+    return None if is_any_there else first_away(answers)
 
 
 def in_rounds(sized: Sequence[tuple[Command, int]]) -> list[list[Command]]:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from redis.asyncio import BlockingConnectionPool
@@ -24,11 +24,78 @@ CONNECTIONS_MAX = 16
 PROMPT_S = 0.01
 """A connection that was there in this time has used nothing of what the replies may take."""
 
+LAG_S_DEFAULT = 10
+"""Redis's own `min-replicas-max-lag`, for a user who may not ask for it."""
+NO_SALE = "-"
+"""The hash tag of a sale that cannot be."""
+
 Command = Sequence[str | bytes | int]
+Then = Callable[[Sequence[Any]], Sequence[Command]]
+
+
+class GateServer(Protocol):
+    """One server that serves sales."""
+
+    @property
+    def lag_s_default(self) -> int:
+        """Say for how many seconds it may go on cut off, where it may not be asked."""
+
+    async def run(
+        self,
+        commands: Sequence[Command],
+        *,
+        deadline_s: float | None = None,
+        is_waited_for: bool = False,
+    ) -> list[Any]:
+        """See `Wire.run`."""
+
+    async def run_in_turn(
+        self,
+        commands: Sequence[Command],
+        then: Then | None,
+        *,
+        deadline_s: float | None = None,
+        is_waited_for: bool = False,
+    ) -> list[Any]:
+        """See `Wire.run_in_turn`."""
+
+
+class GateWire(Protocol):
+    """All servers of a gate: one, or a cluster's.
+
+    Where they are several, `run` and `everywhere` answer an Unavailable in the place of a reply
+    that one of them owes; where there is one, its silence is raised.
+    """
+
+    async def run(
+        self,
+        commands: Sequence[Command],
+        *,
+        deadline_s: float | None = None,
+        is_waited_for: bool = False,
+    ) -> list[Any]:
+        """Run FCALLs, each where its first key is."""
+
+    async def everywhere(
+        self,
+        ask: Callable[[str], Sequence[Command]],
+        *,
+        deadline_s: float | None = None,
+        is_waited_for: bool = False,
+    ) -> list[list[Any]]:
+        """Run commands on every server, each made for a hash tag that it serves."""
+
+    async def shares(self, keys: Sequence[str]) -> Sequence[tuple[GateServer, Sequence[int]]]:
+        """Say which server has which keys, by their places. Raises Unavailable."""
+
+    async def aclose(self) -> None:
+        """Close every connection."""
 
 
 class Wire:
     """A pool of connections that runs several commands in one round trip."""
+
+    lag_s_default = LAG_S_DEFAULT
 
     def __init__(self, url: str, *, deadline_s: float = DEADLINE_S) -> None:
         """Open nothing yet. `url` is redis:// or rediss://, with user and password if any."""
@@ -70,7 +137,7 @@ class Wire:
     async def run_in_turn(
         self,
         commands: Sequence[Command],
-        then: "Callable[[Sequence[Any]], Sequence[Command]] | None",
+        then: Then | None,
         *,
         deadline_s: float | None = None,
         is_waited_for: bool = False,
@@ -108,6 +175,21 @@ class Wire:
                     await self._pool.release(connection)
         except (RedisError, OSError, TimeoutError) as error:
             raise unavailable_of(error, was_sent=was_sent) from error
+
+    async def everywhere(
+        self,
+        ask: Callable[[str], Sequence[Command]],
+        *,
+        deadline_s: float | None = None,
+        is_waited_for: bool = False,
+    ) -> list[list[Any]]:
+        """Run them here, where everything is."""
+        commands = ask(NO_SALE)
+        return [await self.run(commands, deadline_s=deadline_s, is_waited_for=is_waited_for)]
+
+    async def shares(self, keys: Sequence[str]) -> Sequence[tuple[GateServer, Sequence[int]]]:
+        """Say that all of them are here."""
+        return [(self, range(len(keys)))]
 
     async def aclose(self) -> None:
         """Close every connection."""

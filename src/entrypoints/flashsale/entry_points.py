@@ -25,6 +25,8 @@ EXTRAS = {
     "https": "payment",
     "redis": "redis",
     "rediss": "redis",
+    "redis+cluster": "redis",
+    "rediss+cluster": "redis",
     "kafka": "kafka",
     "amqp": "rabbitmq",
     "amqps": "rabbitmq",

@@ -16,7 +16,8 @@ import attrs
 from typed_settings import Secret
 
 MASK = "***"
-_USERINFO = re.compile(r"(?<=://)(?P<user>[^/@:]*):[^/@]*@")
+_USERINFO = re.compile(r"(?<=://)(?P<user>[^/@:]*):[^/]*@")
+"""To the last @: where several hosts were given a password each, none is shown."""
 _SECRET_PARAMETER = re.compile(
     r"(?<=[?&])([^=&]*(?:password|passwd|secret|token)[^=&]*)=[^&]*", re.IGNORECASE
 )
@@ -78,7 +79,8 @@ def _as_url(value: object) -> Url:
     text = value if isinstance(value, str) else ""
     try:
         parts = urlsplit(text)
-        port_fits = parts.port is None or parts.port > 0
+        ports = [urlsplit(f"//{host}").port for host in parts.netloc.rpartition("@")[2].split(",")]
+        port_fits = all(port is None or port > 0 for port in ports)
     except ValueError:
         _wrong("must be a URL; its host or port is malformed")
     if not re.match(r"[a-z][a-z0-9+.-]*://", text) or not port_fits:

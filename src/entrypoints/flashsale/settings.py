@@ -54,8 +54,9 @@ class Settings:
 
     gate_url: Url = url(
         "memory://",
-        """Where units are counted: redis://, rediss:// or memory://. In memory by default, so that
-        `flashsale run` needs no server.""",
+        """Where units are counted: redis://, rediss://, redis+cluster://host:port,host:port,
+        rediss+cluster:// or memory://. In memory by default, so that `flashsale run` needs no
+        server.""",
     )
     bus_url: Url = url(
         "memory://",

@@ -5,6 +5,7 @@ from tests.antitests.mechanisms import (
     aftercare,
     brokers,
     clients,
+    clustered,
     doors,
     ending,
     gate,
@@ -35,4 +36,5 @@ ANTITESTS: tuple[AntiTest, ...] = (
     *several.ANTITESTS,
     *clients.ANTITESTS,
     *looking.ANTITESTS,
+    *clustered.ANTITESTS,
 )

@@ -107,13 +107,13 @@ ANTITESTS = (
         where="src/adapters/flashsale_redis/lives.py:RedisLives._adopted",
         patches=(
             Patch(
-                "        replies = await self._wire.run_in_turn(\n"
+                "        replies = await server.run_in_turn(\n"
                 '            [self._call("armed_epoch", sale[0], of=version) '
                 "for sale, version in questions],\n"
                 "            adopt_what_is_armed,\n"
                 "            deadline_s=LOAD_DEADLINE_S,\n"
                 "        )\n",
-                "        asked = await self._wire.run(\n"
+                "        asked = await server.run(\n"
                 '            [self._call("armed_epoch", sale[0], of=version) '
                 "for sale, version in questions]\n"
                 "        )\n"
