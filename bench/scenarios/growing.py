@@ -77,7 +77,7 @@ def many_sales(servers: Servers, plan: Plan, report: Report) -> None:
             target=at_most(limit),
             baseline=base,
             ratio=ratio,
-            note=f"{rounds.cost('api', 'redis'):.0f} µs CPU, {rounds.rate:,.0f}/s",
+            note=f"µs CPU: API {rounds.cost('api'):.0f}, Redis {rounds.cost('redis'):.0f}; {rounds.rate:,.0f}/s",
         )
 
 
