@@ -81,11 +81,15 @@ class BoundedProtocol(HttpToolsProtocol):
         """
         self.server_state.total_requests += 1
         if self.transport.is_closing():
+            if self.transport.get_write_buffer_size():
+                self._abort_later()
             return
         self.flow.resume_reading()
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
             return
+        if self._is_in_head:
+            return  # It has a time of its own.
         self._idle_since_s = self.loop.time()
         if self._idle_timer is None:
             self._idle_timer = self.loop.call_later(
@@ -114,17 +118,27 @@ class BoundedProtocol(HttpToolsProtocol):
             and sum(len(name) + len(value) for name, value in self.headers) > HEAD_BYTES_MAX
         ):
             self._reject(problems.HEAD_TOO_LARGE)
-        if len(self.pipeline) >= PIPELINE_MAX:
+        if len(self.pipeline) >= PIPELINE_MAX or self.transport.is_closing():
+            # Behind the last answer of a connection nothing is done that nobody would hear of.
             self._reject(problems.BAD_REQUEST)
         self.begin_cycle()
 
     def begin_cycle(self) -> None:
         """Begin to answer, by ASGI."""
+        if self.parser.should_upgrade() and self._has_body():
+            # The parser would drop the body, or take it for the next request.
+            self._reject(problems.BAD_REQUEST)
         url, headers, expects = self.url, self.headers, self.expect_100_continue
         super().on_message_begin()
         self.url, self.headers, self.expect_100_continue = url, headers, expects
         self.scope["headers"] = headers
         super().on_headers_complete()
+
+    def _has_body(self) -> bool:
+        return any(
+            name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0"))
+            for name, value in self.headers
+        )
 
     def _reject(self, kind: Kind) -> None:
         """Stop the parser; it hands the error to `send_400_response`."""

@@ -136,10 +136,11 @@ class ShortCycle:
 
     def _send(self, answer: Answer) -> None:
         """Write the whole answer at once, as uvicorn does in two steps."""
-        if self.disconnected:
+        owner = self._owner
+        # The client may have left while another request of its own stood behind this one.
+        if self.disconnected or owner.transport.is_closing():
             return
         self.response_started = self.response_complete = True
-        owner = self._owner
         pieces = [STATUS_LINES[answer.status]]
         says_close = False
         for name, value in (*owner.server_state.default_headers, *answer.headers):
@@ -209,6 +210,10 @@ class ShortCutProtocol(BoundedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait for nothing more."""
-        if (cycle := self._short_cycle()) is not None:
+        cycle = self._short_cycle()
+        if cycle is not None:
             cycle.drop()
         super().connection_lost(exc)
+        if cycle is not None:
+            # They hold each other, and the collector comes seldom.
+            self.cycle = None  # type: ignore[assignment]
