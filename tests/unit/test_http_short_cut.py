@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from flashsale.http import asking, bounds, buy, server
+from flashsale.http.short_cut import ShortCycle
 from flashsale_core.errors import Unavailable, Why
 from tests.unit.http_wire import Ways, Wire, read_answers, until
 from tests.unit.http_world import Reply, Shop, selling
@@ -21,6 +22,8 @@ LAST = BUY.replace(b"Host: x\r\n", b"Host: x\r\nConnection: close\r\n")
 NAMELESS_BODY = b'{"userId":102,"productId":1}'
 NAMELESS = POST + b"Content-Length: %d\r\n\r\n" % len(NAMELESS_BODY) + NAMELESS_BODY
 SHORT_S = 0.05
+PATIENCE_S = 2.5
+"""Far more than any deadline that a test sets, and less than those that it does not."""
 
 
 def with_head(line: bytes) -> bytes:
@@ -157,7 +160,7 @@ async def test_a_body_that_stops_is_408_and_the_end(
         wire = Wire(shop.app)
         wire.send(begun)
         assert wire.sent == b""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             while not wire.sent:  # noqa: ASYNC110 - a timer's end
                 await asyncio.sleep(SHORT_S / 5)
         wire.send(BUY[-1:] + BUY)
@@ -289,7 +292,7 @@ async def test_stopping_waits_for_a_purchase_and_says_goodbye_with_its_answer() 
 
 async def until_awake(tasks: set[Any]) -> None:
     """Wait until the server works on something."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while not tasks:  # noqa: ASYNC110 - the server tells nobody
             await asyncio.sleep(0.01)
 
@@ -376,7 +379,7 @@ async def test_who_does_not_read_its_last_answer_is_cut_off(
         wire = Wire(shop.app)
         wire.is_stuck = True
         wire.send(request_)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             while not wire.is_cut_off:  # noqa: ASYNC110 - a timer's end
                 await asyncio.sleep(SHORT_S / 5)
 
@@ -443,7 +446,7 @@ async def test_the_time_of_an_idle_connection_begins_with_its_last_answer(
             assert not wire.is_closing()
             goes_on.set()
             await wire.answers()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             while not wire.is_closing():  # noqa: ASYNC110 - a timer's end
                 await asyncio.sleep(SHORT_S)
 
@@ -474,8 +477,10 @@ async def test_purchases_and_connections_leave_nothing_for_the_collector() -> No
         try:
             wire = Wire(shop.app)
             for _ in range(5):
-                wire.send(BUY + NAMELESS)
-                await wire.answers(2)
+                for one in (BUY, NAMELESS):
+                    wire.send(one)
+                    await wire.answers()
+            assert isinstance(wire.protocol.cycle, ShortCycle)
             served = weakref.ref(wire.protocol)
             wire.close()
             await until(lambda: wire.protocol.parser is None)

@@ -153,7 +153,7 @@ async def test_a_rule_of_the_sellers_comes_before_what_is_remembered() -> None:
     refused = await shop.buy({**NAMELESS, "userId": "bob"})
     broken = await shop.buy({**NAMELESS, "userId": "broken"})
     assert asked.count == 0
-    assert (refused.problem, refused.json["code"]) == ("refused", "NO_BOBS")
+    assert (refused.problem, refused.json.get("code")) == ("refused", "NO_BOBS")
     shop.world.clock.ms += SOLD_OUT_MS
     assert await shop.buy({**NAMELESS, "userId": "bob"}) == refused
     assert await shop.buy({**NAMELESS, "userId": "broken"}) == broken

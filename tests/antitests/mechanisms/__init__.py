@@ -15,6 +15,7 @@ from tests.antitests.mechanisms import (
     money,
     rebuild,
     rows,
+    short_way,
     silence,
 )
 
@@ -32,5 +33,6 @@ ANTITESTS: tuple[AntiTest, ...] = (
     *silence.ANTITESTS,
     *ending.ANTITESTS,
     *clients.ANTITESTS,
+    *short_way.ANTITESTS,
     *looking.ANTITESTS,
 )

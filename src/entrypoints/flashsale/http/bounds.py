@@ -118,8 +118,10 @@ class BoundedProtocol(HttpToolsProtocol):
             and sum(len(name) + len(value) for name, value in self.headers) > HEAD_BYTES_MAX
         ):
             self._reject(problems.HEAD_TOO_LARGE)
-        if len(self.pipeline) >= PIPELINE_MAX or self.transport.is_closing():
-            # Behind the last answer of a connection nothing is done that nobody would hear of.
+        if len(self.pipeline) >= PIPELINE_MAX:
+            self._reject(problems.BAD_REQUEST)
+        if self.transport.is_closing():
+            # Behind a connection's last answer nothing is done that nobody would hear of.
             self._reject(problems.BAD_REQUEST)
         self.begin_cycle()
 
