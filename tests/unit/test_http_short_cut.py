@@ -395,6 +395,37 @@ async def test_a_smuggled_purchase_is_refused_before_the_short_cut() -> None:
         assert ways.taken == []
 
 
+@pytest.mark.parametrize("request_", [POST, POST.replace(b"/buy", b"/buy/")], ids=["short", "ASGI"])
+async def test_a_trailer_is_no_head_and_has_its_bounds(request_: bytes) -> None:
+    """What comes behind the body names no purchase, and fills no memory, in however many pieces."""
+    async with selling(Shop()) as shop:
+        whole = chunked(BODY, 20).replace(POST, request_)
+        trailing = whole[:-2] + b"Idempotency-Key: other\r\nOrigin: x\r\n"
+        wire = Wire(shop.app)
+        for size in (1, 1_000):
+            wire.send(trailing + b"\r\n", size=size)
+            assert [reply.json["purchaseId"] for reply in await wire.answers()] == ["p"]
+        one, many = b"x" * 1_000, b"X: y\r\n" * 200
+        for endless in (b"X: " + one, many):
+            wire = Wire(shop.app)
+            wire.send(trailing)
+            for _ in range(bounds.HEAD_BYTES_MAX // len(endless) + 1):
+                assert not wire.is_closing()
+                wire.send(endless if endless is many else one)
+            assert [reply.status for reply in read_answers(wire.sent)] == [431]
+            assert wire.is_closing()
+
+
+async def test_a_large_chunk_is_no_trailer() -> None:
+    """Only what is in no chunk counts."""
+    wire = Wire(Shop().app)
+    wire.send(POST + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n" % 2**20)
+    wire.send(b" " * 2**20 + b"\r\n0\r\n\r\n", size=10_000)
+    assert [reply.problem for reply in await wire.answers()] == ["too-large"]
+    wire.send(HEALTH)
+    assert [reply.status for reply in await wire.answers()] == [200]
+
+
 async def test_too_many_at_once_are_refused_at_once_by_the_short_cut(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -469,8 +500,29 @@ async def test_a_request_that_begins_before_an_answer_is_not_idleness(
             assert [reply.status for reply in await wire.answers()] == [200]
 
 
-async def test_purchases_and_connections_leave_nothing_for_the_collector() -> None:
-    """It comes seldom: what only it could find would pile up."""
+async def test_purchases_leave_nothing_for_the_collector() -> None:
+    """By either way, sold or sold out: it comes seldom, and would find it late."""
+    shop = Shop()
+    await shop.world.sell(units=3)
+    shop.world.bus.publish = confirmed  # type: ignore[method-assign,assignment]
+    wire = Wire(shop.app)
+    gc.collect()
+    gc.disable()
+    try:
+        for one in [BUY, NAMELESS, BUY.replace(b"/buy", b"/buy?"), chunked(BODY, 9)] * 5:
+            wire.send(one)
+            await wire.answers()
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
+
+
+async def confirmed(_: object) -> None:
+    """Confirm at once."""
+
+
+async def test_connections_leave_nothing_for_the_collector() -> None:
+    """However many come and go."""
     async with selling(Shop(), units=3) as shop:
         gc.collect()
         gc.disable()

@@ -176,6 +176,28 @@ ANTITESTS = (
         test=f"{SHORT}test_an_upgrade_with_a_body_is_refused",
     ),
     AntiTest(
+        name="trailer-is-no-head",
+        promise=3,
+        mechanism="what comes behind a body names no purchase",
+        where=f"{BOUNDS}on_chunk_header",
+        patches=(
+            Patch(
+                "        self.headers = []\n        self._is_in_trailer = True\n",
+                "        self._is_in_trailer = True\n",
+            ),
+        ),
+        test=f"{SHORT}test_a_trailer_is_no_head_and_has_its_bounds",
+        reddens_by="KeyError",
+    ),
+    AntiTest(
+        name="trailer-limit",
+        promise=19,
+        mechanism="and is bounded as a head is",
+        where=f"{BOUNDS}on_chunk_header",
+        patches=(Patch("        self._is_in_trailer = True\n"),),
+        test=f"{SHORT}test_a_trailer_is_no_head_and_has_its_bounds",
+    ),
+    AntiTest(
         name="idle-deadline",
         promise=19,
         mechanism="a connection that asks for nothing more is ended",
@@ -215,7 +237,7 @@ ANTITESTS = (
                 "            self.cycle = None  # type: ignore[assignment]\n", "            pass\n"
             ),
         ),
-        test=f"{SHORT}test_purchases_and_connections_leave_nothing_for_the_collector",
+        test=f"{SHORT}test_connections_leave_nothing_for_the_collector",
     ),
     # ── many at once ────────────────────────────────────────────────────────────────────────────
     AntiTest(

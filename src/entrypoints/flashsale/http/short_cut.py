@@ -190,6 +190,7 @@ class ShortCutProtocol(BoundedProtocol):
     def on_body(self, body: bytes) -> None:
         """Hand the body to whoever answers."""
         if (cycle := self._short_cycle()) is not None:
+            self._is_in_trailer = False
             cycle.on_body(body)
         else:
             super().on_body(body)
