@@ -532,7 +532,9 @@ async def test_connections_leave_nothing_for_the_collector() -> None:
                 for one in (BUY, NAMELESS):
                     wire.send(one)
                     await wire.answers()
-            assert isinstance(wire.protocol.cycle, ShortCycle)
+            cycle: object = wire.protocol.cycle
+            assert isinstance(cycle, ShortCycle)
+            del cycle
             served = weakref.ref(wire.protocol)
             wire.close()
             await until(lambda: wire.protocol.parser is None)
