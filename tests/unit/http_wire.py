@@ -43,7 +43,7 @@ class Wire(asyncio.Transport):
         return self._is_closing
 
     def write(self, data: Any) -> None:
-        """Send, or keep where the client does not read. As uvloop does, refuse after the end."""
+        """Send, or keep where the client does not read. Nobody hears what comes after the end."""
         assert not self._is_closing, "written after the end"
         self.sent += data
         self._unsent += len(data) if self.is_stuck else 0

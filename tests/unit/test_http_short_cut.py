@@ -13,7 +13,7 @@ from flashsale.http import asking, bounds, buy, server
 from flashsale.http.short_cut import ShortCycle
 from flashsale_core.errors import Unavailable, Why
 from tests.unit.http_wire import Ways, Wire, read_answers, until
-from tests.unit.http_world import Reply, Shop, selling
+from tests.unit.http_world import Listener, Reply, Shop, selling
 from tests.unit.test_http_server import BODY, BUY, POST, SMUGGLED, connected, running
 
 ORIGIN = "https://shop.example"
@@ -457,6 +457,23 @@ async def test_a_gate_that_is_away_is_told_by_the_short_cut() -> None:
         for _ in range(2):
             wire.send(BUY)
             assert [reply.problem for reply in await wire.answers()] == ["unavailable"]
+
+
+async def test_a_mistake_behind_the_answer_leaves_nobody_waiting() -> None:
+    """An observer that breaks ends the connection, and is told of."""
+
+    class Broken(Listener):
+        def answered(self, *_: object) -> None:
+            raise ZeroDivisionError
+
+    wrong: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, what: wrong.append(what))
+    async with selling(Shop(observer=Broken())) as shop:
+        wire = Wire(shop.app)
+        wire.send(BUY)
+        await until(wire.is_closing)
+        assert wire.sent == b""
+    assert [type(one["exception"]) for one in wrong] == [ZeroDivisionError]
 
 
 async def test_the_time_of_an_idle_connection_begins_with_its_last_answer(

@@ -127,8 +127,12 @@ class ShortCycle:
     def _answered(self, task: "Task[Answer]") -> None:
         tasks: set[Task[Any]] = self._owner.tasks
         tasks.discard(task)
-        if not task.cancelled():
-            self._send(task.result())
+        if task.cancelled():
+            return
+        if task.exception() is not None:
+            # A mistake of ours, which the loop tells; nobody may wait for its answer for ever.
+            self._owner.transport.close()
+        self._send(task.result())
 
     def _too_slow(self) -> None:
         self._is_begun = True
