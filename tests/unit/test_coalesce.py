@@ -1,7 +1,9 @@
 """Batching changes what a call costs, and nothing of what it means."""
 
 import asyncio
-from collections.abc import Sequence
+import gc
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import pytest
 
@@ -260,6 +262,129 @@ async def test_the_same_purchase_on_its_way_is_joined_and_not_repeated() -> None
     inner.free.set()
     await second
     assert len(inner.published) == 1
+
+
+@contextmanager
+def complaints() -> Iterator[list[str]]:
+    """Collect what the event loop complains of: failures that nobody heard, for one."""
+    told: list[str] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, about: told.append(about["message"]))
+    try:
+        yield told
+    finally:
+        gc.collect()
+        loop.set_exception_handler(None)
+
+
+async def turns(count: int = 3) -> None:
+    """Let the others run."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("leaves", [0, 1, 2])
+@pytest.mark.parametrize("is_under_way", [False, True])
+async def test_who_leaves_takes_no_confirm_from_those_who_wait_for_the_same(
+    leaves: int, is_under_way: bool
+) -> None:
+    """Three requests of one purchase: whichever is cancelled, before the publish or during it."""
+    inner = RecordingBus()
+    inner.free.clear()
+    bus = CoalescingBus(inner)  # type: ignore[arg-type]
+    tasks = [asyncio.create_task(bus.publish([accepted("p1")])) for _ in range(3)]
+    await asyncio.sleep(0)
+    assert inner.published == []
+    if is_under_way:
+        await turns()
+        assert len(inner.published) == 1
+    tasks[leaves].cancel()
+    await turns()
+    inner.free.set()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [isinstance(result, asyncio.CancelledError) for result in results].count(True) == 1
+    assert results.count(None) == 2
+    assert len(inner.published) == 1
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_who_leaves_harms_nobody_else_in_the_same_message(fails: bool) -> None:
+    """Its purchase is published with the rest, and a failure that it does not hear is no noise."""
+    inner = RecordingBus()
+    inner.free.clear()
+    inner.away = Unavailable(Why.BUS_AWAY, may_have_happened=True) if fails else None
+    bus = CoalescingBus(inner)  # type: ignore[arg-type]
+    with complaints() as told:
+        tasks = [asyncio.create_task(bus.publish([accepted(f"p{n}")])) for n in range(3)]
+        await turns()
+        tasks[0].cancel()
+        await turns()
+        inner.free.set()
+        gone, *others = await asyncio.gather(*tasks, return_exceptions=True)
+        assert isinstance(gone, asyncio.CancelledError)
+        if fails:
+            assert all(isinstance(other, Unavailable) for other in others)
+            assert others[0] is not others[1]
+        else:
+            assert others == [None, None]
+        del gone, others, tasks
+    assert told == []
+    [fact] = inner.published
+    assert len(fact.purchases) == 3  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("wrong", [["1.1"], ["2.1"], ["1.1", "3.1"], ["1.1", "2.1", "3.1"]])
+@pytest.mark.parametrize("leaves", [False, True])
+async def test_one_caller_with_several_promises_hears_of_a_failure_once(
+    wrong: list[str], leaves: bool
+) -> None:
+    """Nothing hangs, nothing is left unheard, and the same may be asked again."""
+    failing = set(wrong)
+
+    class PartlyAway(RecordingBus):
+        async def publish(self, facts: Sequence[PurchasesAccepted | OrderEvent]) -> None:
+            await super().publish(facts)
+            if any(fact.sale_id in failing for fact in facts):
+                raise Unavailable(Why.BUS_AWAY, was_refused=True)
+
+    inner = PartlyAway()
+    inner.free.clear()
+    bus = CoalescingBus(inner)  # type: ignore[arg-type]
+    facts = [accepted(f"p{n}", sale=sale) for sale in ("1.1", "2.1", "3.1") for n in range(2)]
+    with complaints() as told:
+        task = asyncio.create_task(bus.publish(facts))
+        joined = asyncio.create_task(bus.publish([accepted("p1", sale="2.1")]))
+        await turns()
+        if leaves:
+            task.cancel()
+            await turns()
+        inner.free.set()
+        async with asyncio.timeout(5):
+            result, other = await asyncio.gather(task, joined, return_exceptions=True)
+        assert isinstance(result, asyncio.CancelledError if leaves else Unavailable)
+        # Its message was published with theirs.
+        assert isinstance(other, Unavailable)
+        await bus.aclose()
+        failing.clear()
+        await bus.publish(facts)
+        del result, other, task, joined
+    assert told == []
+
+
+async def test_a_full_bus_answers_at_once() -> None:
+    """More promises than the broker can confirm in time wait for nothing."""
+    inner = RecordingBus()
+    inner.free.clear()
+    bus = CoalescingBus(inner, waiting_max=2)  # type: ignore[arg-type]
+    waiting = [asyncio.create_task(bus.publish([accepted(f"p{n}")])) for n in range(2)]
+    await turns()
+    with pytest.raises(Unavailable) as full:
+        async with asyncio.timeout(1):
+            await bus.publish([accepted("too-many")])
+    assert full.value.why is Why.OVERLOADED
+    inner.free.set()
+    await asyncio.gather(*waiting)
+    await bus.publish([accepted("too-many")])
 
 
 async def test_a_failed_publish_fails_all_of_its_riders() -> None:

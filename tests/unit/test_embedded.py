@@ -1,6 +1,7 @@
 """The embedded default, mounted into other applications, and what it says to a newcomer."""
 
 import asyncio
+import gc
 import re
 import sys
 from collections.abc import AsyncIterator, MutableMapping
@@ -16,6 +17,7 @@ from structlog.testing import capture_logs
 
 import flashsale
 from flashsale.embedded import banner
+from flashsale.running import COLLECTOR_THRESHOLDS, calm_collector
 from flashsale.setting_kinds import Url
 from flashsale.settings import Settings
 from flashsale.settings_loading import SettingsError
@@ -90,6 +92,28 @@ async def test_served_alone_it_is_opened_by_the_servers_lifespan(tmp_path: Path)
             await told.put({"type": "lifespan.shutdown"})
             assert await heard.get() == {"type": "lifespan.shutdown.complete"}
             await life
+
+
+async def test_a_mounted_engine_leaves_the_hosts_collector_alone(tmp_path: Path) -> None:
+    """It is set for the whole process, which is not ours."""
+    before = (gc.get_threshold(), gc.get_freeze_count())
+    app = flashsale.asgi_app(Settings(database_url=Url(f"sqlite+aiosqlite:///{tmp_path}/a.db")))
+    with capture_logs():
+        async with app.opened():
+            assert (gc.get_threshold(), gc.get_freeze_count()) == before
+
+
+def test_a_process_of_our_own_seldom_looks_through_what_it_is_made_of() -> None:
+    """What is there at the start is never looked at again; what comes later is, but seldom."""
+    before = gc.get_threshold()
+    try:
+        calm_collector()
+        assert gc.get_threshold() == COLLECTOR_THRESHOLDS
+        assert gc.get_freeze_count() > 10_000
+        assert gc.isenabled()
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*before)
 
 
 def test_settings_that_do_not_fit_are_refused_before_anything_is_opened(tmp_path: Path) -> None:

@@ -68,7 +68,9 @@ async def test_a_head_that_comes_drop_by_drop_ends_by_its_deadline(
     ):
         await client.send(b"GET /healthz HTTP/1.1\r\nX: ")
         async with dripping(client, b"y"):
-            assert (await ended(client)).startswith(b"HTTP/1.1 408 ")
+            # Whoever still sends may be reset before the answer is read.
+            said = await ended(client)
+            assert said.startswith(b"HTTP/1.1 408 ") or not said
 
 
 async def test_empty_lines_are_no_request_and_keep_nothing_open(

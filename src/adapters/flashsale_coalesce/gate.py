@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import attrs
@@ -21,7 +22,10 @@ MARKS_PER_CALL = 1_000
 MARKS_MAX = 100_000
 """Marks kept while the gate is away; beyond it the oldest are lost, and the sweeper repeats."""
 MARKS_ALONE_AFTER_S = 0.05
-"""Marks wait this long for a call that would carry them, then travel by themselves."""
+"""Where no call would carry them for so long, marks travel by themselves."""
+MARKS_WAIT_CALLS = 10
+"""So many times as long marks wait while calls go on, each of another sale: with a thousand sales
+the next call of the same one is a quarter of a second away, and carries them for nothing."""
 
 Told = Callable[[str, int, float], None]
 _Sale = tuple[SaleId, Epoch]
@@ -55,6 +59,8 @@ class CoalescingGate:
         self._marks: dict[_Sale, dict[PurchaseId, None]] = {}
         self._sending: asyncio.Task[None] | None = None
         self._alone: asyncio.TimerHandle | None = None
+        self._calls = 0
+        self._looks = 0
         self._closed = False
 
     def __getattr__(self, name: str) -> Any:
@@ -95,9 +101,13 @@ class CoalescingGate:
 
     def _wake_for_marks(self) -> None:
         self._alone = None
-        if self._sending is not None:
-            self._set_timer()  # A call is under way; the next one may carry them.
+        self._looks += 1
+        is_busy = self._calls > 0 and self._looks < MARKS_WAIT_CALLS
+        self._calls = 0
+        if self._sending is not None or is_busy:
+            self._set_timer()  # A call is under way, or was just now; the next may carry them.
         elif self._marks:
+            self._looks = 0
             self._sending = asyncio.get_running_loop().create_task(self._send_marks())
 
     async def _send(self) -> None:
@@ -124,6 +134,7 @@ class CoalescingGate:
             riders.setdefault((one.batch.sale_id, one.batch.epoch), []).append(one)
         batches = [self._merged(sale, members) for sale, members in riders.items()]
         started = time.perf_counter()
+        self._calls += 1
         try:
             replies = await self._gate.reserve(batches)
             self._told("reserve", len(calls), time.perf_counter() - started)
@@ -173,16 +184,34 @@ class CoalescingGate:
 
     async def _send_marks(self) -> None:
         try:
-            for sale, kept in list(self._marks.items()):
-                carried = tuple(kept)
-                refused = await self._gate.mark_queued(*sale, carried)
-                if refused is None or refused.why is Why.NOT_ARMED:
-                    self._drop_marks(sale, carried)
+            with suppress(Unavailable):
+                await self._mark_all()
         finally:
             self._sending = None
             if self._waiting:
                 self._sending = asyncio.get_running_loop().create_task(self._send())
             self._set_timer()
+
+    async def _mark_all(self) -> None:
+        """Send the marks of all sales in one call without a claim; what it refused, by themselves.
+
+        A gate that is out of memory reserves nothing, and still marks.
+        """
+        batches = [
+            ClaimBatch(sale_id=sale_id, epoch=epoch, door=Door.HTTP, claims=(), queued=tuple(kept))
+            for (sale_id, epoch), kept in self._marks.items()
+        ]
+        try:
+            replies = await self._gate.reserve(batches)
+        except Unavailable as refused:
+            if not refused.was_refused:
+                raise
+            replies = [refused] * len(batches)
+        for batch, reply in zip(batches, replies, strict=True):
+            self._forget(batch, reply)
+            if isinstance(reply, Unavailable) and reply.was_refused:
+                alone = await self._gate.mark_queued(batch.sale_id, batch.epoch, batch.queued)
+                self._forget(batch, [] if alone is None else alone)
 
     async def aclose(self) -> None:
         """Finish what is under way and send the marks that are left."""

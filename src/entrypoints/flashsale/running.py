@@ -186,6 +186,7 @@ async def _run(settings: Settings) -> None:
         opened(Embedded, settings, may_install=True) as container,
         going(container) as loops,
     ):
+        calm_collector()
         is_demo = await open_demo_sale(settings, container.catalogue(), container.sale_desk())
         async with listening(container) as door:
             sys.stdout.write(banner(settings, is_demo=is_demo))
@@ -201,6 +202,7 @@ async def _serve(settings: Settings, one: OneOfSeveral | None) -> None:
         if one is not None:
             container.registry.override(_counting_together(one))
         await begin(container)
+        calm_collector()
         async with looping(container) as loops, listening(container, one) as door:
             _log_started("serve", f"http://{settings.http_host}:{settings.http_port}")
             if one is not None:
@@ -225,6 +227,7 @@ async def _worker(settings: Settings) -> None:
         claim_port(address.host, address.port, "FLASHSALE_WORKER_HTTP")
     async with opened(Worker, settings, may_install=True) as container:
         await begin(container)
+        calm_collector()
         readiness, clock = container.readiness(), container.clock()
         pages = WorkerPages(
             report=lambda: readiness.report,
@@ -256,14 +259,14 @@ async def begin(container: HttpApi | Worker) -> None:
         await load_gate(container.catalogue(), container.gate())
     await container.board().refresh()
     await container.readiness().look()
-    calm_collector()
 
 
 def calm_collector() -> None:
     """Let the garbage collector look at what is young, and at that seldom.
 
     What a process is made of lives as long as the process, and looking through it again and again
-    took a fifth of the time of a purchase. Purchases leave no cycles, only failures do.
+    took a fifth of the time of a purchase. Purchases leave no cycles, only failures do. Only for
+    processes of our own: the collector of a host that mounts us is the host's.
     """
     gc.collect()
     gc.freeze()

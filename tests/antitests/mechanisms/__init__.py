@@ -17,6 +17,7 @@ from tests.antitests.mechanisms import (
     rebuild,
     rows,
     several,
+    short_way,
     silence,
 )
 
@@ -35,6 +36,7 @@ ANTITESTS: tuple[AntiTest, ...] = (
     *ending.ANTITESTS,
     *several.ANTITESTS,
     *clients.ANTITESTS,
+    *short_way.ANTITESTS,
     *looking.ANTITESTS,
     *clustered.ANTITESTS,
 )

@@ -13,7 +13,7 @@ ANTITESTS = (
         mechanism="Kafka confirms a promise when all replicas in sync have it",
         where=f"{KAFKA}producing.py:Publisher._begin",
         patches=(
-            Patch('            acks=ACKS,\n', "            acks=1,\n"),
+            Patch("            acks=ACKS,\n", "            acks=1,\n"),
             # The driver takes no less than all where the producer is idempotent.
             Patch("            enable_idempotence=True,\n"),
         ),

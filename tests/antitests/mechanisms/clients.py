@@ -254,8 +254,7 @@ ANTITESTS = (
         mechanism="so has a body",
         where=f"{HTTP}asking.py:read_body",
         patches=(Patch("asyncio.timeout(BODY_WAIT_S):", "asyncio.timeout(None):"),),
-        test=f"{BOUNDED}test_a_body_that_comes_drop_by_drop_ends_by_its_deadline",
-        reddens_by="TimeoutError",
+        test="tests/unit/test_http_buy.py::test_a_body_that_does_not_arrive_is_408",
     ),
     AntiTest(
         name="reading-deadline",

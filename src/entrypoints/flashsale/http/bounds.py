@@ -32,6 +32,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._head_bytes = 0
         self._is_in_head = False
+        self._is_in_trailer = False
         self._had_head = False
         self._read_bytes = 0
         self._wrong: Kind = problems.BAD_REQUEST
@@ -81,11 +82,15 @@ class BoundedProtocol(HttpToolsProtocol):
         """
         self.server_state.total_requests += 1
         if self.transport.is_closing():
+            if self.transport.get_write_buffer_size():
+                self._abort_later()
             return
         self.flow.resume_reading()
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
             return
+        if self._is_in_head:
+            return  # It has a time of its own.
         self._idle_since_s = self.loop.time()
         if self._idle_timer is None:
             self._idle_timer = self.loop.call_later(
@@ -116,15 +121,41 @@ class BoundedProtocol(HttpToolsProtocol):
             self._reject(problems.HEAD_TOO_LARGE)
         if len(self.pipeline) >= PIPELINE_MAX:
             self._reject(problems.BAD_REQUEST)
+        if self.transport.is_closing():
+            # Behind a connection's last answer nothing is done that nobody would hear of.
+            self._reject(problems.BAD_REQUEST)
         self.begin_cycle()
 
     def begin_cycle(self) -> None:
         """Begin to answer, by ASGI."""
+        if self.parser.should_upgrade() and self._has_body():
+            # The parser would drop the body, or take it for the next request.
+            self._reject(problems.BAD_REQUEST)
         url, headers, expects = self.url, self.headers, self.expect_100_continue
         super().on_message_begin()
         self.url, self.headers, self.expect_100_continue = url, headers, expects
         self.scope["headers"] = headers
         super().on_headers_complete()
+
+    def on_chunk_header(self) -> None:
+        """Keep what may be the trailer's out of the head, which was judged already."""
+        self.headers = []
+        self._is_in_trailer = True
+
+    def on_body(self, body: bytes) -> None:
+        """Note that the chunk is not the last one."""
+        self._is_in_trailer = False
+        super().on_body(body)
+
+    def on_chunk_complete(self) -> None:
+        """Note where a trailer ends."""
+        self._is_in_trailer = False
+
+    def _has_body(self) -> bool:
+        return any(
+            name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0"))
+            for name, value in self.headers
+        )
 
     def _reject(self, kind: Kind) -> None:
         """Stop the parser; it hands the error to `send_400_response`."""
@@ -132,13 +163,13 @@ class BoundedProtocol(HttpToolsProtocol):
         raise ValueError(kind.code)
 
     def data_received(self, data: bytes) -> None:
-        """Count what belongs to an unfinished head."""
+        """Count what belongs to an unfinished head, or to a trailer."""
         if self._is_deaf:
             return
         self._read_bytes = len(data)
         super().data_received(data)
         self._read_bytes = 0
-        if not self._is_in_head:
+        if not self._is_in_head and not self._is_in_trailer:
             self._head_bytes = 0
             if self._head_timer is not None and self._had_head:
                 self._end_timer()
@@ -146,7 +177,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head_bytes += len(data)
         if self._head_bytes > HEAD_BYTES_MAX:
             self._refuse(problems.HEAD_TOO_LARGE)
-        elif self._head_timer is None:
+        elif self._head_timer is None and self._is_in_head:
             self._head_timer = self.loop.call_later(HEAD_WAIT_S, self._too_slow)
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - its own text, less than ours

@@ -127,8 +127,12 @@ class ShortCycle:
     def _answered(self, task: "Task[Answer]") -> None:
         tasks: set[Task[Any]] = self._owner.tasks
         tasks.discard(task)
-        if not task.cancelled():
-            self._send(task.result())
+        if task.cancelled():
+            return
+        if task.exception() is not None:
+            # A mistake of ours, which the loop tells; nobody may wait for its answer for ever.
+            self._owner.transport.close()
+        self._send(task.result())
 
     def _too_slow(self) -> None:
         self._is_begun = True
@@ -136,10 +140,11 @@ class ShortCycle:
 
     def _send(self, answer: Answer) -> None:
         """Write the whole answer at once, as uvicorn does in two steps."""
-        if self.disconnected:
+        owner = self._owner
+        # The client may have left while another request of its own stood behind this one.
+        if self.disconnected or owner.transport.is_closing():
             return
         self.response_started = self.response_complete = True
-        owner = self._owner
         pieces = [STATUS_LINES[answer.status]]
         says_close = False
         for name, value in (*owner.server_state.default_headers, *answer.headers):
@@ -189,6 +194,7 @@ class ShortCutProtocol(BoundedProtocol):
     def on_body(self, body: bytes) -> None:
         """Hand the body to whoever answers."""
         if (cycle := self._short_cycle()) is not None:
+            self._is_in_trailer = False
             cycle.on_body(body)
         else:
             super().on_body(body)
@@ -209,6 +215,10 @@ class ShortCutProtocol(BoundedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait for nothing more."""
-        if (cycle := self._short_cycle()) is not None:
+        cycle = self._short_cycle()
+        if cycle is not None:
             cycle.drop()
         super().connection_lost(exc)
+        if cycle is not None:
+            # They hold each other, and the collector comes seldom.
+            self.cycle = None  # type: ignore[assignment]
