@@ -13,7 +13,8 @@ class Plan:
     rounds: int
     """Each thing and its baseline are measured in turn, so often, and the medians compared."""
     round_s: float
-    gate_s: float
+    reservations: int
+    """Of one round at the gate alone; an eighth with a call each."""
     waiting: int
     """Purchases that wait in the bus before a drain begins."""
     one_by_one: int
@@ -29,7 +30,7 @@ FULL = Plan(
     name="full",
     rounds=3,
     round_s=8.0,
-    gate_s=3.0,
+    reservations=160_000,
     waiting=100_000,
     one_by_one=3_000,
     buyers=100_000,
@@ -41,7 +42,7 @@ QUICK = Plan(
     name="quick",
     rounds=1,
     round_s=4.0,
-    gate_s=2.0,
+    reservations=80_000,
     waiting=30_000,
     one_by_one=1_000,
     buyers=20_000,
@@ -53,7 +54,7 @@ SMOKE = Plan(
     name="smoke",
     rounds=1,
     round_s=1.0,
-    gate_s=0.5,
+    reservations=8_000,
     waiting=2_000,
     one_by_one=100,
     buyers=2_000,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Iterator
 from statistics import median
 
 import uvloop
@@ -14,8 +14,19 @@ from bench.place import ITEM, SALE, Place, Servers, place
 from bench.plan import Plan
 from bench.report import Report
 from bench.result import Baseline, at_least
+from flashsale.running import calm_collector
 from flashsale_coalesce import CoalescingGate
-from flashsale_core.model import Door, ItemId, PurchaseId, PurchaseRequest, SaleId, Source, UserId
+from flashsale_core.errors import Unavailable
+from flashsale_core.model import (
+    Door,
+    Epoch,
+    ItemId,
+    PurchaseId,
+    PurchaseRequest,
+    SaleId,
+    Source,
+    UserId,
+)
 from flashsale_core.outcomes import Reserved
 from flashsale_core.ports import Claim, ClaimBatch, StockGate
 from flashsale_redis import open_redis_gate
@@ -68,46 +79,50 @@ async def _both(here: Place, epoch: int, plan: Plan) -> tuple[float, float, int]
         here.servers.redis.url, namespace=namespace, installs=False, deadline_s=PATIENCE_S
     ) as gate:
         together = CoalescingGate(gate)
-        rates: tuple[list[float], list[float]] = ([], [])
+        rates: dict[StockGate, list[float]] = {together: [], gate: []}
+        counts = {together: plan.reservations, gate: plan.reservations // 8}
         taken = 0
         for _ in range(plan.rounds):
-            for way, found in zip((together, gate), rates, strict=True):
-                count, seconds = await _callers(way, epoch, plan.gate_s)
-                found.append(count / seconds)
-                taken += count
+            for way, found in rates.items():
+                batches = [_batch(epoch) for _ in range(counts[way])]
+                # As in a process that serves.
+                calm_collector()
+                found.append(await _reserved(way, batches))
+                taken += len(batches)
         await together.aclose()
-    return median(rates[0]), median(rates[1]), taken
+    return median(rates[together]), median(rates[gate]), taken
 
 
-async def _callers(gate: StockGate, epoch: int, seconds: float) -> tuple[int, float]:
+def _batch(epoch: int) -> ClaimBatch:
+    number = next(_numbers)
+    request = PurchaseRequest(
+        purchase_id=PurchaseId(f"0197a1c2-7a3e-7b11-9d2c-{number:012d}"),
+        user_id=UserId(str(number)),
+        item_id=ItemId(ITEM),
+        quantity=1,
+        requested_at_ms=1,
+        source=Source.API,
+    )
+    return ClaimBatch(
+        sale_id=SaleId(SALE),
+        epoch=Epoch(epoch),
+        door=Door.HTTP,
+        claims=(Claim(request=request),),
+    )
+
+
+async def _reserved(gate: StockGate, batches: list[ClaimBatch]) -> float:
+    """Let callers take what is asked for, one at a time each; say how many in a second."""
+    left = iter(batches)
     began = time.perf_counter()
-    until = began + seconds
-    counts = await asyncio.gather(*(_caller(gate.reserve, epoch, until) for _ in range(CALLERS)))
-    return sum(counts), time.perf_counter() - began
+    await asyncio.gather(*(_caller(gate, left) for _ in range(CALLERS)))
+    return len(batches) / (time.perf_counter() - began)
 
 
-async def _caller(
-    reserve: Callable[[tuple[ClaimBatch]], Awaitable[list[object]]], epoch: int, until: float
-) -> int:
-    taken = 0
-    while time.perf_counter() < until:
-        number = next(_numbers)
-        request = PurchaseRequest(
-            purchase_id=PurchaseId(f"0197a1c2-7a3e-7b11-9d2c-{number:012d}"),
-            user_id=UserId(str(number)),
-            item_id=ItemId(ITEM),
-            quantity=1,
-            requested_at_ms=1,
-            source=Source.API,
-        )
-        batch = ClaimBatch(
-            sale_id=SaleId(SALE),
-            epoch=epoch,  # type: ignore[arg-type]
-            door=Door.HTTP,
-            claims=(Claim(request=request),),
-        )
-        [[answer]] = await reserve((batch,))  # type: ignore[misc]
-        if not isinstance(answer, Reserved):
-            raise AssertionError(f"not reserved: {answer}")
-        taken += 1
-    return taken
+async def _caller(gate: StockGate, left: Iterator[ClaimBatch]) -> None:
+    for batch in left:
+        [reply] = await gate.reserve((batch,))
+        if isinstance(reply, Unavailable):
+            raise reply
+        if not isinstance(reply[0], Reserved):
+            raise AssertionError(f"not reserved: {reply[0]}")
