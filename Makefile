@@ -20,7 +20,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # The package itself builds with what the hashes already brought.
 PIP_SELF := $(PIP) --no-deps --no-build-isolation --editable .
-TESTED := src tests docs/model
+TESTED := src tests docs/model bench
 
 .PHONY: help
 help: ## list the targets
@@ -52,6 +52,7 @@ test: ## install what is missing, say so, and run every test
 	@scripts/phase "Integration tests" $(MAKE) integration
 	@scripts/phase "Anti-tests that need no server" $(MAKE) antitests-short
 	@scripts/phase "Faults" $(MAKE) drills
+	@scripts/phase "Benchmark, whether it works" $(MAKE) bench-smoke
 	@scripts/phase "Documentation" $(MAKE) docs
 
 .PHONY: unit
@@ -99,6 +100,18 @@ outages: $(VENV)/.installed-dev ## how long buyers wait while Redis or the broke
 .PHONY: long
 long: $(VENV)/.installed-dev ## the tests and drills that take minutes each, on the other bus too
 	@$(BIN)/python -m pytest tests/integration tests/faults -m long -n $(TEST_PROCESSES) --dist loadfile
+
+.PHONY: bench
+bench: $(VENV)/.installed-dev ## measure every scenario on real servers, with its proof (QUICK=1)
+	@$(BIN)/python -m bench $(if $(QUICK),--quick)
+
+.PHONY: bench-smoke
+bench-smoke: $(VENV)/.installed-dev ## the benchmark's shortest form: whether it works, not how fast
+	@$(BIN)/python -m bench --smoke
+
+.PHONY: profile
+profile: $(VENV)/.installed-dev ## show where the microseconds of the hot path and of the drain go
+	@$(BIN)/python -m bench.profiling
 
 .PHONY: docs
 docs: $(VENV)/.installed-dev ## run the code of every page and look up the names that they use

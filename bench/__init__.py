@@ -1,4 +1,4 @@
-"""How fast it is: scenarios on real servers, each with its proof and, where it has one, its baseline.
+"""How fast it is: scenarios on real servers, with their proofs and baselines.
 
     make bench            every scenario, some fifteen minutes
     make bench QUICK=1    the same, shorter, in less than three

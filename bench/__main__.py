@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import datetime
+import datetime as dt
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -46,7 +47,7 @@ def main() -> int:
         bar = progress.add_task("servers", total=sum(map(len, work.values())))
         for bus, scenarios in work.items():
             if scenarios:
-                _on(bus, scenarios, asked.plan, report, lambda text: progress.update(bar, **text))
+                _on(bus, scenarios, asked.plan, report, partial(progress.update, bar))
     for name, value in sorted(report.settings.items()):
         console.print(f"{name}: {value}")
     show(report, console)
@@ -54,11 +55,13 @@ def main() -> int:
     about = {
         "command": f"make bench{'' if asked.plan is FULL else ' QUICK=1'}",
         "plan": asked.plan.name,
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "date": dt.datetime.now(dt.UTC).date().isoformat(),
         "seconds": round(time.monotonic() - began),
         "machine": machine(),
     }
-    write(report, about, asked.results)
+    # Only a full run's figures are kept with the source.
+    folder = RESULTS if asked.plan is FULL and not asked.only else RESULTS / "partial"
+    write(report, about, asked.results or folder)
     return 0
 
 
@@ -67,14 +70,14 @@ def _on(
     scenarios: tuple[Scenario, ...],
     plan: Plan,
     report: Report,
-    tell: Callable[[dict[str, object]], None],
+    tell: Callable[..., None],
 ) -> None:
     with servers_of(bus) as servers:
         report.settings.update(settings_of(servers))
         for scenario in scenarios:
-            tell({"description": f"{scenario.__name__} on {bus}"})
+            tell(description=f"{scenario.__name__} on {bus}")
             scenario(servers, plan, report)
-            tell({"advance": 1})
+            tell(advance=1)
 
 
 def _asked() -> argparse.Namespace:
@@ -86,9 +89,7 @@ def _asked() -> argparse.Namespace:
         )
     names = sorted({one.__name__ for one in (*ON_KAFKA, *ON_RABBITMQ)})
     words.add_argument("--only", action="append", choices=names, help="this scenario alone")
-    words.add_argument(
-        "--results", type=Path, default=RESULTS, help="the folder for latest.json and the chart"
-    )
+    words.add_argument("--results", type=Path, help="the folder for latest.json and the chart")
     words.set_defaults(plan=FULL)
     return words.parse_args()
 

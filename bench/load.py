@@ -59,7 +59,7 @@ class Saturated:
         return self.requests - self.refused
 
 
-def saturate(  # noqa: PLR0913 - what a crowd may differ in
+def saturate(
     url: str,
     seconds: float,
     *,

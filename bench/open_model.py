@@ -25,6 +25,7 @@ from hdrh.histogram import HdrHistogram
 
 MICROSECONDS_MAX = 60_000_000
 DIGITS = 3
+OK = 200
 TICK_S = 0.001
 PERCENTILES = (50.0, 90.0, 99.0, 99.9, 100.0)
 LAST_S_MAX = 20.0
@@ -52,7 +53,7 @@ class Crowd:
         micros = int((time.perf_counter() - meant) * 1_000_000)
         self.waits.record_value(min(max(micros, 1), MICROSECONDS_MAX))
         self.answers[status] += 1
-        if status == 200:
+        if status == OK:
             self.accepted.append(user)
         if self.row:
             client.buy(*self.row.popleft())
@@ -97,7 +98,7 @@ class Client(asyncio.Protocol):
         self._read = b""
         self._crowd.told(self, self._user, int(head[9:12]), self._meant)
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, _: Exception | None) -> None:
         """Count what is not answered any more."""
         self._crowd.answers[0] += 1
 
@@ -105,10 +106,11 @@ class Client(asyncio.Protocol):
 async def crowd_of(where: str, rate: float, buyers: int, first: int, clients: int) -> Crowd:
     """Let all of them come, and wait for the last answer."""
     parts = urlsplit(where)
+    host, port = parts.hostname or "", parts.port or 80
     crowd = Crowd(parts.netloc.encode(), first)
     loop = asyncio.get_running_loop()
     for _ in range(clients):
-        await loop.create_connection(lambda: Client(crowd), parts.hostname, parts.port)
+        await loop.create_connection(lambda: Client(crowd), host, port)
     began = time.perf_counter()
     came = 0
     while came < buyers:
@@ -119,7 +121,7 @@ async def crowd_of(where: str, rate: float, buyers: int, first: int, clients: in
         crowd.serve()
         await asyncio.sleep(TICK_S)
     until = time.perf_counter() + LAST_S_MAX
-    while crowd.answers.total() < buyers and time.perf_counter() < until:
+    while crowd.answers.total() < buyers and time.perf_counter() < until:  # noqa: ASYNC110
         await asyncio.sleep(TICK_S)
     return crowd
 

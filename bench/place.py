@@ -6,7 +6,7 @@ import asyncio
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from tests.servers.redis import Redis
 KAFKA_HEAP_MB = 1_024
 DRAIN_S_MAX = 300.0
 POLL_S = 0.05
+OK = 200
 ITEM = "1"
 SALE = "1.1"
 ENDLESS = 900_000_000
@@ -49,16 +50,17 @@ class Servers:
 @contextmanager
 def servers_of(bus: str) -> Iterator[Servers]:
     """Start Redis, PostgreSQL and the bus, fresh and ours."""
-    with ExitStack() as ending:
-        yield Servers(
-            redis=ending.enter_context(running_redis(ours=True)),
-            postgres=ending.enter_context(running_postgres(ours=True)),
-            bus=ending.enter_context(
-                running_kafka(ours=True, heap_mb=KAFKA_HEAP_MB)
-                if bus == "kafka"
-                else running_rabbitmq(ours=True)
-            ),
-        )
+    broker: AbstractContextManager[Kafka | RabbitMQ] = (
+        running_kafka(ours=True, heap_mb=KAFKA_HEAP_MB)
+        if bus == "kafka"
+        else running_rabbitmq(ours=True)
+    )
+    with (
+        running_redis(ours=True) as redis,
+        running_postgres(ours=True) as postgres,
+        broker as started,
+    ):
+        yield Servers(redis, postgres, started)
 
 
 @attrs.define
@@ -85,7 +87,7 @@ class Place:
         """Open a sale."""
         door = self.programs["api"].url
         answer = ask("POST", f"{door}/purchase/init?productId={item}&stock={units}")
-        if answer.status != 200:
+        if answer.status != OK:
             raise RuntimeError(f"no sale: {answer.body}")
 
     def usage(self) -> Usage:

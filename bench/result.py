@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import operator
 from typing import Any
 
 import attrs
 
+WHOLE_FROM = 100
 SLOWER_MAX = 1.2
 """A baseline that is slower than its known figure by more than this flatters what it is beside."""
 
@@ -24,7 +24,7 @@ class Target:
 
     def met_by(self, value: float) -> bool:
         """Say whether a figure reaches it."""
-        return (operator.ge if self.at_least else operator.le)(value, self.limit)
+        return value >= self.limit if self.at_least else value <= self.limit
 
 
 def at_least(limit: float) -> Target:
@@ -77,7 +77,7 @@ class Row:
     def remark(self) -> str:
         """Say what the figures do not: the note, and a baseline that is too slow to be fair."""
         slow = self.baseline is not None and self.baseline.slowness > SLOWER_MAX
-        called_out = f"baseline {self.baseline.slowness:.1f}× slower than known" if slow else ""  # type: ignore[union-attr]
+        called_out = f"baseline {self.baseline.slowness:.1f}x slower than known" if slow else ""  # type: ignore[union-attr]
         return "; ".join(text for text in (self.note, called_out) if text)
 
     def as_json(self) -> dict[str, Any]:
@@ -121,7 +121,7 @@ class Proof:
 
 def rounded(value: float) -> float:
     """Keep three digits, or all before the point."""
-    return round(value) if abs(value) >= 100 else float(f"{value:.3g}")
+    return round(value) if abs(value) >= WHOLE_FROM else float(f"{value:.3g}")
 
 
 def number(value: float) -> str:

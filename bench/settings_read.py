@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import platform
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ def machine() -> dict[str, str]:
     for line in Path("/proc/meminfo").read_text().splitlines():
         if line.startswith("MemTotal"):
             memory_kib = int(line.split()[1])
-    cores = subprocess.run(["nproc"], capture_output=True, text=True, check=True).stdout.strip()
+    cores = str(len(os.sched_getaffinity(0)))
     return {
         "cpu": cpu,
         "cores": cores,
@@ -65,7 +65,7 @@ def _redis(url: str) -> dict[str, str]:
 
     with redis.Redis.from_url(url, decode_responses=True) as client:
         version: Any = client.info("server")
-        settings = {f"redis {name}": client.config_get(name)[name] for name in REDIS}  # type: ignore[index]
+        settings = {f"redis {name}": client.config_get(name)[name] for name in REDIS}
         return {"redis version": str(version["redis_version"]), **settings}
 
 

@@ -52,6 +52,10 @@ def write(report: Report, about: dict[str, Any], folder: Path = RESULTS) -> None
     found = {
         **about,
         "settings": report.settings,
+        "costs": {
+            work: {name: rounded(cost) for name, cost in costs.items()}
+            for work, costs in report.costs.items()
+        },
         "rows": [row.as_json() for row in report.rows],
         "proofs": [
             {
@@ -110,9 +114,7 @@ def markdown(found: dict[str, Any]) -> str:
     lines = [
         BEGIN,
         "",
-        f"`{found['command']}` on {found['date']}: {found['machine']['cores']} cores "
-        f"({found['machine']['cpu']}), {found['machine']['memory']}, Python "
-        f"{found['machine']['python']}; engine, servers and load generator share them.",
+        _where(found),
         "",
         "| scenario | figure | value | target | beside |",
         "|---|---|---|---|---|",
@@ -123,19 +125,34 @@ def markdown(found: dict[str, Any]) -> str:
         target = f"{row['target']}{'' if row['met'] else ' **missed**'}" if row["target"] else ""
         value = f"{number(row['value'])} {row['unit']}"
         lines.append(f"| {row['scenario']} | {row['figure']} | {value} | {target} | {beside} |")
+    lines += [
+        "",
+        _behind(found),
+        "",
+        END,
+    ]
+    return "\n".join(lines)
+
+
+def _where(found: dict[str, Any]) -> str:
+    machine = found["machine"]
+    return (
+        f"`{found['command']}` on {found['date']}: {machine['cores']} cores ({machine['cpu']}), "
+        f"{machine['memory']}, Python {machine['python']}; engine, servers and load generator "
+        "share them."
+    )
+
+
+def _behind(found: dict[str, Any]) -> str:
     proofs = found["proofs"]
     accepted, orders = (sum(proof[name] for proof in proofs) for name in ("accepted", "orders"))
     wrong = [
         f"{name} {sum(p[name] for p in proofs)}" for name in ("oversold", "lost", "duplicates")
     ]
-    lines += [
-        "",
-        f"Behind these figures: {accepted:,} purchases accepted, {orders:,} orders (the rest were "
-        f"under way when a load's clock stopped), {', '.join(wrong)}.",
-        "",
-        END,
-    ]
-    return "\n".join(lines)
+    return (
+        f"Behind these figures: {accepted:,} purchases accepted, {orders:,} orders (the others "
+        f"were under way when a load's clock stopped), {', '.join(wrong)}."
+    )
 
 
 def in_readme(text: str, found: dict[str, Any]) -> str:

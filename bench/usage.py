@@ -40,10 +40,12 @@ def rss_mib(pid: int) -> float:
 
 def _seconds(pid: int) -> float:
     process = psutil.Process(pid)
-    total = 0.0
+    total: float = 0.0
     for one in (process, *process.children(recursive=True)):
         with contextlib.suppress(psutil.NoSuchProcess):
             times = one.cpu_times()
             # Those who ended meanwhile count with the parent who waited for them.
-            total += times.user + times.system + times.children_user + times.children_system
-    return total
+            # User and system, and both of the children that are gone.
+            for part in times[:4]:
+                total += float(part)
+    return float(total)

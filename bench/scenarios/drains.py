@@ -27,6 +27,7 @@ def drain(servers: Servers, plan: Plan, report: Report) -> None:
     bus = servers.bus.kind
     name = f"drain from {bus}"
     rate, micros = _promised(servers, plan, report, name)
+    report.costs[f"drain, {bus}"] = {n: cost for n, cost in micros.items() if n != "api"}
     alone = _one_by_one(servers, plan, report, name)
     baseline = Baseline(
         name="one transaction per order", value=alone, known=750, known_is_rate=True
@@ -42,7 +43,7 @@ def drain(servers: Servers, plan: Plan, report: Report) -> None:
         note=_costs(micros),
     )
     target = at_least(15) if bus == "kafka" else None
-    report.add(name, "times one transaction per order", rate / alone, "×", target=target)
+    report.add(name, "times one transaction per order", rate / alone, "x", target=target)
 
 
 def outside_drain(servers: Servers, plan: Plan, report: Report) -> None:

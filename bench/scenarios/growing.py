@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from bench.place import SALE, Place, Servers, place
+from bench.place import Place, Servers, place
 from bench.plan import Plan
 from bench.report import Report
 from bench.result import Baseline, at_most
@@ -73,11 +73,12 @@ def many_sales(servers: Servers, plan: Plan, report: Report) -> None:
             name,
             f"{figure}: times the cost of the only sale",
             ratio,
-            "×",
+            "x",
             target=at_most(limit),
             baseline=base,
             ratio=ratio,
-            note=f"µs CPU: API {rounds.cost('api'):.0f}, Redis {rounds.cost('redis'):.0f}; {rounds.rate:,.0f}/s",
+            note=f"µs CPU: API {rounds.cost('api'):.0f}, Redis {rounds.cost('redis'):.0f}; "
+            f"{rounds.rate:,.0f}/s",
         )
 
 
@@ -106,7 +107,7 @@ def _tell_costs(report: Report, name: str, figure: str, tenths: Rounds) -> None:
         name,
         f"{figure}, last fifth to first",
         last / first,
-        "×",
+        "x",
         target=at_most(FLAT),
         note=f"{first:.0f} → {last:.0f} µs CPU",
     )
@@ -122,11 +123,11 @@ def _tell_memory(report: Report, name: str, figure: str, memory: list[float]) ->
         target=at_most(150),
         note=f"{warm:.0f} MiB when warm",
     )
-    report.add(name, f"{figure} memory, end to warm", last / warm, "×", target=at_most(FLAT))
+    report.add(name, f"{figure} memory, end to warm", last / warm, "x", target=at_most(FLAT))
 
 
 def _redis_bytes(here: Place) -> int:
     import redis  # noqa: PLC0415 - an extra
 
     with redis.Redis.from_url(here.servers.redis.url) as client:
-        return int(client.info("memory")["used_memory"])  # type: ignore[index]
+        return int(client.info("memory")["used_memory"])
