@@ -32,7 +32,10 @@ def page(text: str, found: dict[str, Any]) -> str:
 def _tables(costs: dict[str, dict[str, float]]) -> list[str]:
     accept, drain = costs["accept, kafka"], costs["drain, kafka"]
     late, named = costs["sold out, no purchase id"], costs["sold out, with a purchase id"]
-    lines = [
+    one_item = _rate(accept["redis"], SHARE_MAX)
+    late_named = _rate(named["redis"], SHARE_MAX)
+    header = " | ".join(f"{rate:,}/s" for rate in RATES)
+    return [
         "| CPU µs per request | API | Redis | Kafka | worker | PostgreSQL |",
         "|---|---|---|---|---|---|",
         _row("accepted and confirmed", [accept["api"], accept["redis"], accept["kafka"], 0, 0]),
@@ -43,9 +46,7 @@ def _tables(costs: dict[str, dict[str, float]]) -> list[str]:
             [0, drain["redis"], drain["kafka"], drain["worker"], drain["postgres"]],
         ),
         "",
-        f"| cores, each at most {BUSY_MAX:.0%} busy | "
-        + " | ".join(f"{r:,}/s" for r in RATES)
-        + " |",
+        f"| cores, each at most {BUSY_MAX:.0%} busy | {header} |",
         "|---|---|---|---|",
         _cores("API, everybody is accepted", accept["api"]),
         _cores("API, everybody is too late", late["api"]),
@@ -57,14 +58,11 @@ def _tables(costs: dict[str, dict[str, float]]) -> list[str]:
         "| one of them alone gives | a second |",
         "|---|---|",
         f"| purchases accepted by one API process | {_rate(accept['api'], BUSY_MAX)} |",
-        f"| purchases of ONE item, whose slot has one Redis core | "
-        f"{_rate(accept['redis'], SHARE_MAX)} |",
-        f"| buyers of one item who come too late with ids of their own | "
-        f"{_rate(named['redis'], SHARE_MAX)} |",
+        f"| purchases of ONE item, whose slot has one Redis core | {one_item} |",
+        f"| buyers of one item who come too late with ids of their own | {late_named} |",
         f"| orders by one worker process | {_rate(drain['worker'], BUSY_MAX)} |",
         f"| orders by one PostgreSQL core | {_rate(drain['postgres'], BUSY_MAX)} |",
     ]
-    return lines
 
 
 def _row(what: str, micros: list[float]) -> str:

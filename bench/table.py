@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.report import Report
-from bench.result import number
+from bench.result import number, rounded
 
 RESULTS = Path(__file__).with_name("results")
 LATEST = RESULTS / "latest.json"

@@ -35,7 +35,7 @@ def rss_mib(pid: int) -> float:
     """Say how much memory a process holds, its children included."""
     process = psutil.Process(pid)
     family = [process, *process.children(recursive=True)]
-    return sum(one.memory_info().rss for one in family) / MIB
+    return float(sum(one.memory_info().rss for one in family)) / MIB
 
 
 def _seconds(pid: int) -> float:
@@ -46,6 +46,6 @@ def _seconds(pid: int) -> float:
             times = one.cpu_times()
             # Those who ended meanwhile count with the parent who waited for them.
             # User and system, and both of the children that are gone.
-            for part in times[:4]:
-                total += float(part)
-    return float(total)
+            parts: list[float] = [float(part) for part in times[:4]]
+            total += sum(parts)
+    return total
