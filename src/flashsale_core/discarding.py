@@ -165,9 +165,8 @@ class Discarder:
             decide(work, one, Reason.DISCARDED.value)
         # No epoch is named: a rejected row takes no units, whichever life the gate is in.
         standings = await self._orders.record(list(work.decisions.values()), {})
-        for standing in standings:
-            if standing.is_new:
-                self._observer.recorded(standing)
+        if fresh := [standing for standing in standings if standing.is_new]:
+            self._observer.recorded(fresh)
         for sale_id in dict.fromkeys(standing.sale_id for standing in standings):
             await self._follow(sale_id, [row for row in standings if row.sale_id == sale_id])
         return standings

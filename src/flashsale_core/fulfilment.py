@@ -307,12 +307,15 @@ class Fulfilment:
     async def _follow(self, work: Work, standings: Iterable[Standing]) -> None:
         """Let the gate follow the rows that STAND, whoever wrote them; never its own answers."""
         rows_by_sale: dict[SaleId, list[Standing]] = {}
+        fresh: list[Standing] = []
         for standing in standings:
             if standing.is_new:
                 decision = work.decisions[standing.sale_id, standing.purchase_id]
-                self._observer.recorded(_traced(standing, decision.traceparent))
+                fresh.append(_traced(standing, decision.traceparent))
             if standing.sale_id in work.epochs:
                 rows_by_sale.setdefault(standing.sale_id, []).append(standing)
+        if fresh:
+            self._observer.recorded(fresh)
         batches = []
         for sale_id, rows in rows_by_sale.items():
             epoch = work.epochs[sale_id]

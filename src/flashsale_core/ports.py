@@ -589,8 +589,8 @@ class Observer(Protocol):
     def answered(self, door: Door, outcome: str, purchase_id: PurchaseId | None) -> None:
         """Hear that one purchase got one answer (`accepted`, `sold-out`, …)."""
 
-    def recorded(self, standing: Standing) -> None:
-        """Hear that a new row stands, or one that was pending is final."""
+    def recorded(self, standings: Sequence[Standing]) -> None:
+        """Hear that new rows stand, or that those which were pending are final: a batch at once."""
 
     def paid(self, purchase_id: PurchaseId, came_to: str) -> None:
         """Hear what one look at a payment came to (`charged`, `unknown`, …)."""
