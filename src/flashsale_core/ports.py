@@ -39,6 +39,7 @@ from flashsale_core.events import (
     OrderEvent,
     ParkedMessage,
     ParkedStatus,
+    PurchaseAccepted,
     PurchasesAccepted,
 )
 from flashsale_core.model import (
@@ -77,7 +78,7 @@ class Claim:
     `address` is where it came from, for counting alone: no record keeps it.
     """
 
-    request: PurchaseRequest
+    request: PurchaseRequest | PurchaseAccepted
     refused: Refused | None = None
     address: str | None = None
 

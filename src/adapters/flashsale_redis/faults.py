@@ -1,5 +1,7 @@
 """What Redis's and its client's errors mean for the gate: the one place that knows them."""
 
+from typing import Any
+
 from redis import exceptions as redis_errors
 
 from flashsale_core.errors import Unavailable, Why
@@ -48,3 +50,13 @@ def _named(error: BaseException) -> str:
     if isinstance(error, TimeoutError):
         return f"no answer in time: {text}" if text else "no answer in time"
     return f"{type(error).__name__}: {text}"
+
+
+def of_one_sale(reply: Any) -> Unavailable | None:
+    """Return what concerns one sale alone; raise what concerns the server."""
+    if not isinstance(reply, redis_errors.ResponseError):
+        return None
+    refused = unavailable_of(reply, was_sent=True)
+    if refused.why is Why.GATE_AWAY:
+        raise refused from reply
+    return refused

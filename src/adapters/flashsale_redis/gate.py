@@ -25,7 +25,7 @@ from flashsale_core.ports import (
     StockGate,
 )
 from flashsale_core.rates import RateLimits
-from flashsale_redis.faults import unavailable_of
+from flashsale_redis.faults import of_one_sale, unavailable_of
 from flashsale_redis.lives import LOAD_DEADLINE_S, RedisLives
 from flashsale_redis.packing import (
     STATE_AT,
@@ -48,7 +48,7 @@ from flashsale_redis.pieces import (
     rejoined,
     size_of,
 )
-from flashsale_redis.wire import DEADLINE_S, Command, Wire
+from flashsale_redis.wire import DEADLINE_S, WORK_DEADLINE_S, Command, Wire
 
 RESERVED_DUE_MS = 10_000
 """A confirm is due within the promise's 0.8 s; ten seconds later the message is surely lost."""
@@ -82,9 +82,11 @@ class RedisStockGate(RedisLives):
     async def reserve(self, batches: Sequence[ClaimBatch]) -> list[GateReply | Unavailable]:
         """See `StockGate.reserve`; a batch over `CLAIMS_MAX` is several atomic pieces."""
         pieces = [piece for batch in batches for piece in pieces_of(batch)]
+        is_waited_for = all(batch.door is Door.HTTP for batch in batches)
         replies = await self._in_rounds(
             [(self._reserve(p), len(p.claims) + len(p.queued)) for p in pieces],
-            is_waited_for=all(batch.door is Door.HTTP for batch in batches),
+            deadline_s=None if is_waited_for else WORK_DEADLINE_S,
+            is_waited_for=is_waited_for,
         )
         answers = [self._answers(p, r) for p, r in zip(pieces, replies, strict=True)]
         if len(pieces) != len(batches):
@@ -94,13 +96,19 @@ class RedisStockGate(RedisLives):
         return answers
 
     async def _in_rounds(
-        self, sized: Sequence[tuple[Command, int]], *, is_waited_for: bool = False
+        self,
+        sized: Sequence[tuple[Command, int]],
+        *,
+        deadline_s: float | None = None,
+        is_waited_for: bool = False,
     ) -> list[Any]:
         """Run commands of so many purchases each, in as many round trips as they need."""
         replies: list[Any] = []
         for commands in in_rounds(sized):
             try:
-                replies += await self._wire.run(commands, is_waited_for=is_waited_for)
+                replies += await self._wire.run(
+                    commands, deadline_s=deadline_s, is_waited_for=is_waited_for
+                )
             except Unavailable as away:
                 if not replies:
                     raise
@@ -149,17 +157,18 @@ class RedisStockGate(RedisLives):
                     for one in pieces
                 ]
             )
-            return next((refused for r in replies if (refused := _of_one_sale(r))), None)
+            return next((refused for r in replies if (refused := of_one_sale(r))), None)
         except Unavailable as away:
             return away
 
     async def follow(self, batches: Sequence[FollowBatch]) -> list[int | Unavailable]:
         """See `StockGate.follow`."""
         pieces = [(at, piece) for at, one in enumerate(batches) for piece in follow_pieces(one)]
-        replies = await self._in_rounds([(self._follow(p), size_of(p)) for _, p in pieces])
+        sized = [(self._follow(piece), size_of(piece)) for _, piece in pieces]
+        replies = await self._in_rounds(sized, deadline_s=WORK_DEADLINE_S)
         followed: list[int | Unavailable] = [0] * len(batches)
         for (at, _), reply in zip(pieces, replies, strict=True):
-            so_far, refused = followed[at], _of_one_sale(reply)
+            so_far, refused = followed[at], of_one_sale(reply)
             if refused is not None:
                 followed[at] = refused
             elif not isinstance(so_far, Unavailable):
@@ -182,7 +191,7 @@ class RedisStockGate(RedisLives):
         )
         found: list[GateRecord | Unavailable | None] = []
         for reply in replies:
-            refused = _of_one_sale(reply)
+            refused = of_one_sale(reply)
             known = refused is None and reply is not None
             found.append(record_of(purchase_id, unpack(reply)) if known else refused)
         return found
@@ -198,7 +207,7 @@ class RedisStockGate(RedisLives):
                 )
             ]
         )
-        refused = _of_one_sale(reply)
+        refused = of_one_sale(reply)
         if refused is not None:
             return refused
         # An empty Lua table has no type of its own: cmsgpack writes it as an empty map.
@@ -215,7 +224,7 @@ class RedisStockGate(RedisLives):
             [self._call("books", sale_id, epoch) for sale_id, epoch in sales]
         )
         return [
-            refused if (refused := _of_one_sale(reply)) is not None else books_or_why(unpack(reply))
+            refused if (refused := of_one_sale(reply)) is not None else books_or_why(unpack(reply))
             for reply in replies
         ]
 
@@ -227,7 +236,7 @@ class RedisStockGate(RedisLives):
             [self._call("records", sale_id, epoch, cursor or "0", limit)],
             deadline_s=LOAD_DEADLINE_S,
         )
-        refused = _of_one_sale(reply)
+        refused = of_one_sale(reply)
         if refused is not None:
             return refused
         following, *rows = unpack(reply)
@@ -241,7 +250,7 @@ class RedisStockGate(RedisLives):
     ) -> Unavailable | None:
         """See `StockGate.set_state`."""
         [reply] = await self._wire.run([self._call("set_state", sale_id, epoch, state.value)])
-        return _of_one_sale(reply)
+        return of_one_sale(reply)
 
     async def check(self) -> None:
         """Raise Unavailable unless Redis answers and has the function library."""
@@ -251,16 +260,6 @@ class RedisStockGate(RedisLives):
         except Unavailable as refused:
             if refused.why is not Why.NOT_ARMED or "gate install" in refused.detail:
                 raise
-
-
-def _of_one_sale(reply: Any) -> Unavailable | None:
-    """Return what concerns one sale alone; raise what concerns the server."""
-    if not isinstance(reply, ResponseError):
-        return None
-    refused = unavailable_of(reply, was_sent=True)
-    if refused.why is Why.GATE_AWAY:
-        raise refused from reply
-    return refused
 
 
 @asynccontextmanager
