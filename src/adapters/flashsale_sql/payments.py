@@ -30,7 +30,7 @@ from flashsale_core.charges import (
 from flashsale_core.model import Epoch, OrderStatus, PurchaseId, Reason, SaleId
 from flashsale_core.occurrence import payment_event, payment_key
 from flashsale_core.ports import Payments, Settled, Standing
-from flashsale_sql.facts import to_json
+from flashsale_sql.facts import COLUMNS, rows_of
 from flashsale_sql.filing import State
 from flashsale_sql.rows import order_of
 from flashsale_sql.schema import from_now, now, orders, payments, sales
@@ -131,7 +131,11 @@ class SqlPayments:
         at_ms: int = (await connection.execute(select(now()))).scalar_one()
         fact = payment_event(order, reason, at_ms, due.traceparent)
         await connection.execute(
-            self._insert_facts, {"facts": to_json([fact]), "written_at": at_ms}
+            self._insert_facts,
+            {
+                **self._transactions.dialect.as_parameters(COLUMNS, rows_of([fact])),
+                "written_at": at_ms,
+            },
         )
         column = sales.c.sold if is_sold else sales.c.available
         epoch = await connection.scalar(
