@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from operator import itemgetter
 
 from sqlalchemy import Text, UpdateBase, cast, delete, func, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -117,7 +118,8 @@ def _lease(limit: int) -> UpdateBase:
 
 
 async def _claim(connection: AsyncConnection, statement: UpdateBase) -> Claimed:
-    claimed = sorted(await connection.execute(statement))
+    # By the number, not by the row: rows compare in Python.
+    claimed = sorted(await connection.execute(statement), key=itemgetter(0))
     return [number for number, _ in claimed], from_texts([fact for _, fact in claimed])
 
 
