@@ -16,7 +16,7 @@ from flashsale_core.board import SaleBoard
 from flashsale_core.errors import StaleEpoch, Unavailable, Why
 from flashsale_core.events import Channel
 from flashsale_core.parking import FEED_MAX, Parking
-from flashsale_core.ports import Clock, Delivery, EventBus, Observer, Outbox, Subscription
+from flashsale_core.ports import Clock, Delivery, EventBus, Observer, Subscription
 from flashsale_core.rebuild import Rebuild
 from flashsale_core.reconciliation import Reconciler
 from flashsale_core.retry import is_waited_for
@@ -175,27 +175,6 @@ class Consumer:
         except Unavailable:
             return backoff.next_wait_s()
         return 0.0 if stale <= STALE_TRIES_QUIETLY else backoff.next_wait_s()
-
-
-@attrs.frozen(kw_only=True)
-class Relay:
-    """Tells the facts that wait in the outbox."""
-
-    outbox: Outbox
-    bus: EventBus
-    observer: Observer
-    clock: Clock
-    batch: int
-    interval_ms: int
-
-    async def step(self) -> float:
-        """Tell one batch; go on at once while batches are full."""
-        began_ms = self.clock.monotonic_ms()
-        told = await self.outbox.relay(self.bus.publish, self.batch)
-        if told:
-            seconds = (self.clock.monotonic_ms() - began_ms) / 1_000
-            self.observer.batch("relay", told, seconds)
-        return 0.0 if told == self.batch else self.interval_ms / 1_000
 
 
 @attrs.frozen(kw_only=True)
