@@ -25,7 +25,7 @@ class Relay:
 
     async def step(self) -> float:
         """Tell a batch, or two side by side; go on at once while batches are full."""
-        side_by_side = 2 if self._is_behind else 1
+        side_by_side = 3 if self._is_behind else 1
         told = await asyncio.gather(
             *(self._tell() for _ in range(side_by_side)), return_exceptions=True
         )
