@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from flashsale.board_keeping import BoardKeeper
-from flashsale.relaying import Relay
+from flashsale.relaying import SIDE_BY_SIDE, Relay
 from flashsale.supervision import FAILURES_MAX, Backoff
 from flashsale.worker import Consumer, Feeding, Sweeping
 from flashsale_core.board import SaleBoard
@@ -337,19 +337,19 @@ async def test_the_relay_goes_on_at_once_while_batches_are_full(works: Works) ->
     assert len(told) == 3
 
 
-async def test_a_relay_that_is_behind_tells_two_batches_side_by_side(works: Works) -> None:
-    """One is claimed while the other waits for the broker; a trouble of either ends the step."""
+async def test_a_relay_that_is_behind_tells_several_batches_side_by_side(works: Works) -> None:
+    """One is claimed while others wait for the broker; a trouble of any ends the step."""
     at_once, most = 0, 0
-    left = [2, 2, 2, 1]
-    both = asyncio.Barrier(2)
+    left = [2] * (1 + SIDE_BY_SIDE)
+    all_are_here = asyncio.Barrier(SIDE_BY_SIDE)
 
     class Counted:
         async def relay(self, _publish: object, _limit: int) -> int:
             nonlocal at_once, most
             at_once += 1
             most = max(most, at_once)
-            if len(left) < 4:
-                await asyncio.wait_for(both.wait(), 5)
+            if len(left) <= SIDE_BY_SIDE:
+                await asyncio.wait_for(all_are_here.wait(), 5)
             at_once -= 1
             if not left:
                 raise Unavailable(Why.BUS_AWAY, "gone")
@@ -357,7 +357,7 @@ async def test_a_relay_that_is_behind_tells_two_batches_side_by_side(works: Work
 
     relay = attrs.evolve(a_relay(works, batch=2), outbox=cast("Outbox", Counted()))
     assert [await relay.step() for _ in range(2)] == [0.0, 0.0]
-    assert most == 2
+    assert most == SIDE_BY_SIDE
     left.clear()
     with pytest.raises(Unavailable):
         await relay.step()

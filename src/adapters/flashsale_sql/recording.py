@@ -19,10 +19,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from flashsale_core.errors import StaleEpoch
 from flashsale_core.model import OrderStatus, PurchaseId, Reason, SaleId, SaleState
-from flashsale_core.occurrence import order_event
 from flashsale_core.ports import Decision, Standing
 from flashsale_sql.dialects import Dialect, item_key
-from flashsale_sql.facts import COLUMNS, rows_of
+from flashsale_sql.facts import COLUMNS, row_of
 from flashsale_sql.fences import Fences, Held, lock_sales
 from flashsale_sql.filing import file_payments, forget_payments
 from flashsale_sql.schema import now, orders, outbox, sales
@@ -150,9 +149,9 @@ class Recording:
         reasons: Mapping[Key, str | None],
         at_ms: int,
     ) -> None:
-        events = [order_event(one, reasons[_key_of(one)], at_ms) for one in new]
-        if events:
-            given = self._dialect.as_parameters(COLUMNS, rows_of(events))
+        rows = [row_of(one, reasons[_key_of(one)], at_ms) for one in new]
+        if rows:
+            given = self._dialect.as_parameters(COLUMNS, rows)
             await connection.execute(self._insert_facts, {**given, "written_at": at_ms})
 
     async def _refuse_known_items(
@@ -195,7 +194,7 @@ class Recording:
         at_ms: int,
     ) -> None:
         """Make of this transaction's own rows what the units left say, and stop their sales."""
-        wrong = [order_event(one, None, at_ms).occurrence_id for one in misfits]
+        wrong = [row_of(one, None, at_ms)[0] for one in misfits]
         reasons.update((_key_of(one), Reason.GATE_DRIFT.value) for one in misfits)
         await connection.execute(
             _REJECT, [{"of_sale": one.sale_id, "of_purchase": one.purchase_id} for one in misfits]

@@ -219,16 +219,22 @@ class Rebuilding:
         return self.interval_ms / 1_000
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)
 class Reconciling:
-    """Compares gate and database now and then."""
+    """Compares gate and database now and then.
+
+    Not as the first thing: a worker that begins has a backlog, and one comparison reads it all.
+    """
 
     reconciler: Reconciler
     interval_ms: int
+    _has_begun: bool = attrs.field(default=False, init=False)
 
     async def step(self) -> float:
-        """Compare once."""
-        await self.reconciler.compare()
+        """Compare once, but for the first time."""
+        if self._has_begun:
+            await self.reconciler.compare()
+        self._has_begun = True
         return self.interval_ms / 1_000
 
 
