@@ -263,8 +263,9 @@ class Settings:
         500,
         1,
         10_000,
-        """Messages of one partition that become one transaction. One order each costs 20 times
-        more than 500 together; more than this gains little and repeats more after a crash.""",
+        """Messages of one partition that a worker takes at once, and with RabbitMQ the prefetch of
+        each queue. They become transactions of some 1,000 purchases; more messages gain little
+        and repeat more after a crash.""",
     )
     worker_deliveries: int = whole(
         8,
