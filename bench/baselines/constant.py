@@ -17,12 +17,12 @@ from contextlib import contextmanager
 import attrs
 import uvloop
 
+from flashsale.collector import calm_collector
 from flashsale.http import problems
 from flashsale.http.asking import read_body
 from flashsale.http.parts import Receive, Scope, Send
 from flashsale.http.problems import problem
 from flashsale.http.server import serve
-from flashsale.running import calm_collector
 from tests.servers.launch import free_port
 
 ANSWER = problem(problems.SOLD_OUT, available=0)

@@ -14,7 +14,7 @@ from bench.place import ITEM, SALE, Place, Servers, place
 from bench.plan import Plan
 from bench.report import Report
 from bench.result import Baseline, at_least
-from flashsale.running import calm_collector
+from flashsale.collector import calm_collector
 from flashsale_coalesce import CoalescingGate
 from flashsale_core.errors import Unavailable
 from flashsale_core.model import (

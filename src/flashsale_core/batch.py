@@ -1,5 +1,7 @@
 """What one batch of the cold path is made of, what it has come to, and what it leaves over."""
 
+from collections.abc import Iterable, Sequence
+
 import attrs
 
 from flashsale_core.errors import Corrupt, Unavailable
@@ -11,12 +13,17 @@ from flashsale_core.events import (
     PurchasesAccepted,
 )
 from flashsale_core.model import Door, Epoch, ItemId, PurchaseRequest, Sale, SaleId
-from flashsale_core.ports import Codec, Decision
+from flashsale_core.ports import Codec, Decision, Standing
 from flashsale_core.retry import treatment_of
 from flashsale_core.validation import takes_payment
 
 NO_EPOCH = Epoch(0)
 """Of a message that names none: the outside door's."""
+
+PORTION_BYTES = 80_000
+"""Messages of a delivery that are decoded at once, some 1,000 accepted purchases: a delivery
+decoded whole stops the process for half a second, and whatever waits meanwhile misses its deadline.
+"""
 
 
 @attrs.frozen(kw_only=True)
@@ -25,8 +32,10 @@ class Asked:
 
     at: int
     sale_id: SaleId
+    item_id: ItemId
     door: Door
-    request: PurchaseRequest
+    request: PurchaseRequest | PurchaseAccepted
+    """What is asked; a promise that the message carries is asked for as it is."""
     accepted: PurchaseAccepted | None = None
     """The promise that the message carries; None at the outside door."""
     epoch: Epoch = NO_EPOCH
@@ -49,6 +58,12 @@ class Work:
     has_gateway: bool = False
     """Whether what has a price must be paid for."""
 
+    def begin_again(self) -> None:
+        """Forget what was recorded and followed; what is left over stays."""
+        self.decisions.clear()
+        self.epochs.clear()
+        self.promised.clear()
+
 
 @attrs.frozen(kw_only=True)
 class Processed:
@@ -60,19 +75,21 @@ class Processed:
     """Barriers that are passed as soon as that is done: rebuild and partition."""
 
 
-def request_of(accepted: PurchaseAccepted, item_id: ItemId) -> PurchaseRequest:
-    """Write what was promised as what was asked."""
-    return PurchaseRequest(
-        purchase_id=accepted.purchase_id,
-        user_id=accepted.user_id,
-        item_id=item_id,
-        quantity=accepted.quantity,
-        requested_at_ms=accepted.requested_at_ms,
-        source=accepted.source,
-        event_id=accepted.event_id,
-        payment_token=accepted.payment_token,
-        traceparent=accepted.traceparent,
+def from_outside(sale_id: SaleId, request: PurchaseRequest, at: int = 0) -> Asked:
+    """Say that a purchase was asked for without a promise."""
+    return Asked(
+        at=at, sale_id=sale_id, item_id=request.item_id, door=Door.OUTSIDE, request=request
     )
+
+
+def portions(messages: Sequence[Message]) -> Iterable[tuple[int, Sequence[Message]]]:
+    """Cut a delivery into what is decoded at once, each with the place of its first message."""
+    first, size = 0, 0
+    for at, message in enumerate(messages, 1):
+        size += len(message.body or b"")
+        if size >= PORTION_BYTES or at == len(messages):
+            yield first, messages[first:at]
+            first, size = at, 0
 
 
 def decide(
@@ -93,7 +110,7 @@ def decide(
     awaits_payment = is_paid_for and reason is None
     decision = Decision(
         sale_id=one.sale_id,
-        item_id=request.item_id,
+        item_id=one.item_id,
         purchase_id=request.purchase_id,
         user_id=request.user_id,
         quantity=request.quantity,
@@ -169,3 +186,8 @@ def failed(message: Message, error: Exception) -> ParkedMessage:
         detail=(known.detail if known is not None else str(error))[:500],
         attempts=1 if treatment_of(error).counts else 0,
     )
+
+
+def traced(standing: Standing, traceparent: str | None) -> Standing:
+    """Add whose request it was, for the log."""
+    return standing if traceparent is None else attrs.evolve(standing, traceparent=traceparent)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from flashsale_core.batch import Asked, Work, decide, request_of
+from flashsale_core.batch import Asked, Work, decide, from_outside
 from flashsale_core.board import SaleBoard
 from flashsale_core.errors import Conflict, Unavailable, Why
 from flashsale_core.events import Channel, ParkedMessage, ParkedStatus, PurchasesAccepted
@@ -107,8 +107,9 @@ class Discarder:
             Asked(
                 at=0,
                 sale_id=fact.sale_id,
+                item_id=item_id,
                 door=Door.ACCEPTED,
-                request=request_of(accepted, item_id),
+                request=accepted,
                 accepted=accepted,
                 epoch=fact.epoch,
             )
@@ -123,7 +124,7 @@ class Discarder:
             sale = await self._board.of_item(request.item_id)
         if sale is None or await self._is_others(sale, request):
             return []
-        return [Asked(at=0, sale_id=sale.sale_id, door=Door.OUTSIDE, request=request)]
+        return [from_outside(sale.sale_id, request)]
 
     async def _is_others(self, sale: Sale, request: PurchaseRequest) -> bool:
         if sale.state is SaleState.SETTLED:
@@ -152,7 +153,7 @@ class Discarder:
             quantity=parked.quantity,
             requested_at_ms=parked.message.written_at_ms or 0,
         )
-        return [Asked(at=0, sale_id=parked.sale_id, door=Door.OUTSIDE, request=request)]
+        return [from_outside(parked.sale_id, request)]
 
     # ── ending them ─────────────────────────────────────────────────────────────────────────────
 
@@ -165,9 +166,8 @@ class Discarder:
             decide(work, one, Reason.DISCARDED.value)
         # No epoch is named: a rejected row takes no units, whichever life the gate is in.
         standings = await self._orders.record(list(work.decisions.values()), {})
-        for standing in standings:
-            if standing.is_new:
-                self._observer.recorded(standing)
+        if fresh := [standing for standing in standings if standing.is_new]:
+            self._observer.recorded(fresh)
         for sale_id in dict.fromkeys(standing.sale_id for standing in standings):
             await self._follow(sale_id, [row for row in standings if row.sale_id == sale_id])
         return standings

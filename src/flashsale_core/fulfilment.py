@@ -17,8 +17,10 @@ from flashsale_core.batch import (
     dead,
     decide,
     failed,
+    from_outside,
     halves,
-    request_of,
+    portions,
+    traced,
     waiting,
 )
 from flashsale_core.board import SaleBoard
@@ -62,6 +64,7 @@ from flashsale_core.ports import (
     Claim,
     ClaimBatch,
     Codec,
+    Decoded,
     FollowBatch,
     Observer,
     OrderRepository,
@@ -108,28 +111,43 @@ class Fulfilment:
         StaleEpoch when the whole batch must come again.
         """
         work = Work(left=[[] for _ in messages], has_gateway=self._has_gateway)
-        asked: list[Asked] = []
-        values = await self._codec.decode(messages)
-        if any(self._may_have_a_newer_sale(value) for value in values):
-            await self._board.refresh()
-        for at, value in enumerate(values):
-            match value:
-                case Corrupt():
-                    work.left[at].append(dead(messages[at], value))
-                case PurchaseRequest():
-                    asked += self._from_outside(work, at, value)
-                case PurchasesAccepted():
-                    asked += await self._from_accepted(work, messages[at], at, value, were_parked)
-                case Barrier() if messages[at].channel is Channel.ACCEPTED:
-                    work.barriers.append((value.rebuild_id, messages[at].partition))
-                case Barrier() | OrderEvent():
-                    wrong = Corrupt("unexpected-type", f"{type(value).__name__} is not for here")
-                    work.left[at].append(dead(messages[at], wrong))
-                case _:
-                    assert_never(value)
-        for begin in range(0, max(len(asked), 1), PURCHASES_MAX):
-            await self._fulfil(work, messages, asked[begin : begin + PURCHASES_MAX])
+        has_looked = False
+        for first, portion in portions(messages):
+            values = await self._codec.decode(portion)
+            if not has_looked and any(map(self._may_have_a_newer_sale, values)):
+                await self._board.refresh()
+                has_looked = True
+            asked: list[Asked] = []
+            for at, value in enumerate(values, first):
+                asked += await self._take_in(work, messages[at], at, value, were_parked)
+            for begin in range(0, max(len(asked), 1), PURCHASES_MAX):
+                await self._fulfil(work, messages, asked[begin : begin + PURCHASES_MAX])
         return Processed(left=work.left, barriers=tuple(work.barriers))
+
+    async def _take_in(
+        self,
+        work: Work,
+        message: Message,
+        at: int,
+        value: Decoded | Corrupt,
+        was_parked: bool,
+    ) -> list[Asked]:
+        """Say what a message asks for; what is none of that is noted in the work."""
+        match value:
+            case PurchasesAccepted():
+                return await self._from_accepted(work, message, at, value, was_parked)
+            case PurchaseRequest():
+                return self._from_outside(work, at, value)
+            case Corrupt():
+                work.left[at].append(dead(message, value))
+            case Barrier() if message.channel is Channel.ACCEPTED:
+                work.barriers.append((value.rebuild_id, message.partition))
+            case Barrier() | OrderEvent():
+                wrong = Corrupt("unexpected-type", f"{type(value).__name__} is not for here")
+                work.left[at].append(dead(message, wrong))
+            case _:
+                assert_never(value)
+        return []
 
     async def _fulfil(
         self, work: Work, messages: Sequence[Message], asked: Sequence[Asked]
@@ -141,7 +159,7 @@ class Fulfilment:
                 list(work.decisions.values()), work.epochs, work.promised
             )
             await self._follow(work, standings)
-        _begin_again(work)
+        work.begin_again()
 
     def _may_have_a_newer_sale(self, value: object) -> bool:
         """Ask for what is final at the outside door: UNKNOWN_ITEM, and CLOSED by a past sale.
@@ -157,10 +175,8 @@ class Fulfilment:
         sale = self._board.seen(request.item_id)
         if sale is not None:
             sale = work.sales.setdefault(sale.sale_id, sale)
-            return [Asked(at=at, sale_id=sale.sale_id, door=Door.OUTSIDE, request=request)]
-        nowhere = Asked(
-            at=at, sale_id=sale_id_of(request.item_id, 0), door=Door.OUTSIDE, request=request
-        )
+            return [from_outside(sale.sale_id, request, at)]
+        nowhere = from_outside(sale_id_of(request.item_id, 0), request, at)
         decide(work, nowhere, Reason.UNKNOWN_ITEM.value)
         return []
 
@@ -180,14 +196,17 @@ class Fulfilment:
         # The list may be read again meanwhile; a batch believes in one epoch of a sale.
         sale = work.sales.setdefault(sale.sale_id, sale)
         proves_queued = fact.epoch == sale.epoch and not was_parked
+        door = Door.ACCEPTED if proves_queued else Door.OUTSIDE
+        sale_id, item_id, epoch = sale.sale_id, sale.item_id, fact.epoch
         return [
             Asked(
                 at=at,
-                sale_id=sale.sale_id,
-                door=Door.ACCEPTED if proves_queued else Door.OUTSIDE,
-                request=request_of(accepted, sale.item_id),
+                sale_id=sale_id,
+                item_id=item_id,
+                door=door,
+                request=accepted,
                 accepted=accepted,
-                epoch=fact.epoch,
+                epoch=epoch,
             )
             for accepted in fact.purchases
         ]
@@ -267,7 +286,7 @@ class Fulfilment:
 
     def _verdict(self, one: Asked, sale: Sale) -> Refused | None:
         """Ask the rules at the outside door only: what was promised is not judged again."""
-        if one.accepted is not None or not self._rules:
+        if not self._rules or not isinstance(one.request, PurchaseRequest):
             return None
         return verdict(self._rules, one.request, sale.terms)
 
@@ -307,12 +326,15 @@ class Fulfilment:
     async def _follow(self, work: Work, standings: Iterable[Standing]) -> None:
         """Let the gate follow the rows that STAND, whoever wrote them; never its own answers."""
         rows_by_sale: dict[SaleId, list[Standing]] = {}
+        fresh: list[Standing] = []
         for standing in standings:
             if standing.is_new:
                 decision = work.decisions[standing.sale_id, standing.purchase_id]
-                self._observer.recorded(_traced(standing, decision.traceparent))
+                fresh.append(traced(standing, decision.traceparent))
             if standing.sale_id in work.epochs:
                 rows_by_sale.setdefault(standing.sale_id, []).append(standing)
+        if fresh:
+            self._observer.recorded(fresh)
         batches = []
         for sale_id, rows in rows_by_sale.items():
             epoch = work.epochs[sale_id]
@@ -342,14 +364,3 @@ def follow_batch(sale_id: SaleId, epoch: Epoch, rows: Iterable[Standing]) -> Fol
             (r.purchase_id, r.reason or "") for r in rows if r.status is OrderStatus.REJECTED
         ),
     )
-
-
-def _traced(standing: Standing, traceparent: str | None) -> Standing:
-    return standing if traceparent is None else attrs.evolve(standing, traceparent=traceparent)
-
-
-def _begin_again(work: Work) -> None:
-    """Forget what was recorded and followed; what is left over stays."""
-    work.decisions.clear()
-    work.epochs.clear()
-    work.promised.clear()

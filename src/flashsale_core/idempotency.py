@@ -3,10 +3,11 @@
 from enum import Enum, auto
 from typing import assert_never
 
+from flashsale_core.events import PurchaseAccepted
 from flashsale_core.model import GateRecord, PurchaseRequest, PurchaseState
 
 
-def is_same_purchase(record: GateRecord, request: PurchaseRequest) -> bool:
+def is_same_purchase(record: GateRecord, request: PurchaseRequest | PurchaseAccepted) -> bool:
     """Compare the fingerprints: user and quantity, under one (sale, purchase id).
 
     Never the time, the source or the event id: a client that tries again may send other ones.

@@ -10,6 +10,8 @@ from flashsale_core.ports import Decision
 NAMESPACE = UUID("8d47389d-d88b-499d-9cec-868b7aea4985")
 """Ours alone and never to change: consumers drop repeats by ids that are made from it."""
 _NAMESPACE_BYTES = NAMESPACE.bytes
+_VARIANT = {f"{digit:x}": f"{digit & 0x3 | 0x8:x}" for digit in range(16)}
+"""A UUID's seventeenth digit says by its first two bits that it is one of RFC 4122's."""
 
 
 def occurrence_id(sale_id: SaleId, purchase_id: PurchaseId, type_: OrderEventType) -> str:
@@ -26,11 +28,8 @@ def payment_key(sale_id: SaleId, purchase_id: PurchaseId) -> str:
 
 
 def _uuid5(name: str) -> str:
-    digest = bytearray(sha1(_NAMESPACE_BYTES + name.encode(), usedforsecurity=False).digest()[:16])
-    digest[6] = digest[6] & 0x0F | 0x50
-    digest[8] = digest[8] & 0x3F | 0x80
-    hexa = digest.hex()
-    return f"{hexa[:8]}-{hexa[8:12]}-{hexa[12:16]}-{hexa[16:20]}-{hexa[20:]}"
+    hexa = sha1(_NAMESPACE_BYTES + name.encode(), usedforsecurity=False).hexdigest()
+    return f"{hexa[:8]}-{hexa[8:12]}-5{hexa[13:16]}-{_VARIANT[hexa[16]]}{hexa[17:20]}-{hexa[20:32]}"
 
 
 def payment_event(
@@ -54,9 +53,14 @@ def payment_event(
     return order_event(decision, reason, occurred_at_ms)
 
 
+def event_type(reason: str | None) -> OrderEventType:
+    """Say which fact a final row makes, by its reason."""
+    return OrderEventType.ORDER_CREATED if reason is None else OrderEventType.PURCHASE_REJECTED
+
+
 def order_event(decision: Decision, reason: str | None, occurred_at_ms: int) -> OrderEvent:
     """Make the fact of a new row; `reason` is the row's, which the database may have decided."""
-    type_ = OrderEventType.ORDER_CREATED if reason is None else OrderEventType.PURCHASE_REJECTED
+    type_ = event_type(reason)
     return OrderEvent(
         occurrence_id=occurrence_id(decision.sale_id, decision.purchase_id, type_),
         type=type_,

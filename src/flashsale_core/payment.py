@@ -149,7 +149,7 @@ class Cashier:
         self._observer.paid(
             standing.purchase_id, "charged" if isinstance(end, Charged) else "declined"
         )
-        self._observer.recorded(standing)
+        self._observer.recorded([standing])
         batch = follow_batch(standing.sale_id, settled.epoch, [standing])
         try:
             [misfits] = await self._gate.follow([batch])

@@ -39,6 +39,7 @@ from flashsale_core.events import (
     OrderEvent,
     ParkedMessage,
     ParkedStatus,
+    PurchaseAccepted,
     PurchasesAccepted,
 )
 from flashsale_core.model import (
@@ -77,7 +78,7 @@ class Claim:
     `address` is where it came from, for counting alone: no record keeps it.
     """
 
-    request: PurchaseRequest
+    request: PurchaseRequest | PurchaseAccepted
     refused: Refused | None = None
     address: str | None = None
 
@@ -589,8 +590,8 @@ class Observer(Protocol):
     def answered(self, door: Door, outcome: str, purchase_id: PurchaseId | None) -> None:
         """Hear that one purchase got one answer (`accepted`, `sold-out`, …)."""
 
-    def recorded(self, standing: Standing) -> None:
-        """Hear that a new row stands, or one that was pending is final."""
+    def recorded(self, standings: Sequence[Standing]) -> None:
+        """Hear that new rows stand, or that those which were pending are final: a batch at once."""
 
     def paid(self, purchase_id: PurchaseId, came_to: str) -> None:
         """Hear what one look at a payment came to (`charged`, `unknown`, …)."""

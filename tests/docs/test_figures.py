@@ -35,6 +35,7 @@ def test_the_faults_page_tells_what_the_last_long_run_came_to() -> None:
     assert f"SECONDS={RUN['seconds']:.0f} SEED={RUN['seed']}`" in PAGE
     assert RUN["passed"]
 
+
 TARGETED = {
     ("gate alone, 256 callers", "reservations"),
     ("gate alone, 256 callers", "times one call per request"),

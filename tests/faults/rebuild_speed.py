@@ -16,7 +16,7 @@ import asyncpg
 from flashsale_core.arming import arm_from_database
 from flashsale_core.model import ItemId, SaleTerms
 from flashsale_core.ports import GateBooks
-from flashsale_redis.gate import open_redis_gate
+from flashsale_redis.opening import open_redis_gate
 from flashsale_sql import open_database, upgrade
 from tests.servers import running_postgres, running_redis
 

@@ -16,8 +16,8 @@ import pytest
 from structlog.testing import capture_logs
 
 import flashsale
+from flashsale.collector import COLLECTOR_THRESHOLDS, calm_collector
 from flashsale.embedded import banner
-from flashsale.running import COLLECTOR_THRESHOLDS, calm_collector
 from flashsale.setting_kinds import Url
 from flashsale.settings import Settings
 from flashsale.settings_loading import SettingsError

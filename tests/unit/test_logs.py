@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import re
 import sys
 import warnings
 from collections.abc import Iterator
@@ -112,21 +113,72 @@ def test_an_orders_end_writes_one_line_with_its_trace(
     observer: WatchingObserver, stream: io.StringIO
 ) -> None:
     """Each terminal state can be followed back to the request that began it."""
-    observer.recorded(
-        Standing(
-            sale_id=SaleId("1.1"),
-            purchase_id=PurchaseId("p"),
-            status=OrderStatus.REJECTED,
-            reason="SOLD_OUT",
-            is_new=True,
-            traceparent=TRACE,
-        )
-    )
+    observer.recorded([ended("p", "SOLD_OUT", TRACE)])
     [line] = lines(stream)
     assert line["event"] == "purchase recorded"
     assert (line["purchase_id"], line["sale_id"]) == ("p", "1.1")
     assert (line["status"], line["reason"]) == ("REJECTED", "SOLD_OUT")
     assert line["traceparent"] == TRACE
+
+
+def ended(purchase_id: str, reason: str | None = None, trace: str | None = None) -> Standing:
+    """Make a row that a batch just wrote."""
+    return Standing(
+        sale_id=SaleId("1.1"),
+        purchase_id=PurchaseId(purchase_id),
+        status=OrderStatus.CONFIRMED if reason is None else OrderStatus.REJECTED,
+        reason=reason,
+        is_new=True,
+        traceparent=trace,
+    )
+
+
+class CountingStream(io.StringIO):
+    """Counts how often it is written to."""
+
+    writes = 0
+
+    def write(self, text: str) -> int:
+        """Count."""
+        self.writes += 1
+        return super().write(text)
+
+
+def test_a_batch_of_ends_is_one_write_and_each_line_is_as_if_written_alone() -> None:
+    """The worker ends tens of thousands a second; what reads the log sees no difference."""
+    stream = CountingStream()
+    set_up_logging("info", form=Form.JSON, secrets=["geheim", PASSWORD], stream=stream)
+    observer = WatchingObserver(PrometheusObserver(Metrics(CollectorRegistry())))
+    ends = [ended("p-1"), ended('"ü\\n\x01', "SOLD_OUT"), ended("geheim-3", PASSWORD, TRACE)]
+    observer.recorded(ends)
+    assert stream.writes == 1
+    for one in ends:
+        structlog.get_logger("flashsale").info(
+            "purchase recorded",
+            purchase_id=one.purchase_id,
+            sale_id=one.sale_id,
+            status=one.status.value,
+            reason=one.reason,
+            traceparent=one.traceparent,
+        )
+    written = [
+        re.sub('"time": "[0-9T:.-]{26}Z"', "", line) for line in stream.getvalue().split("\n")
+    ]
+    assert written[:3] == written[3:6]
+    assert "geheim" not in stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("level", "form", "count"), [("warning", Form.JSON, 0), ("info", Form.CONSOLE, 2)]
+)
+def test_ends_are_written_in_the_form_and_from_the_level_that_was_set(
+    stream: io.StringIO, level: str, form: Form, count: int
+) -> None:
+    """Who wants warnings alone gets no line an order; who reads on a terminal reads them there."""
+    set_up_logging(level, form=form, stream=stream)
+    observer = WatchingObserver(PrometheusObserver(Metrics(CollectorRegistry())))
+    observer.recorded([ended("p-1"), ended("p-2")])
+    assert len(stream.getvalue().splitlines()) == count
 
 
 def test_a_parked_message_writes_one_line_with_where_it_came_from(

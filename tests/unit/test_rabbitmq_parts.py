@@ -15,7 +15,9 @@ from aio_pika.exceptions import DeliveryError, PublishError
 from aiormq.channel import Channel as ConfirmingChannel
 from hypothesis import given
 from hypothesis import strategies as st
+from pamqp.body import ContentBody
 from pamqp.commands import Basic
+from pamqp.frame import marshal
 from pamqp.header import ContentHeader
 
 from flashsale_core.errors import Unavailable, Why
@@ -31,6 +33,7 @@ from flashsale_core.model import PurchaseId
 from flashsale_rabbitmq import RabbitMQConfig, faults
 from flashsale_rabbitmq.confirming import Letter, publish
 from flashsale_rabbitmq.envelope import UNREADABLE, EnvelopeReader, header_bytes, read_envelope
+from flashsale_rabbitmq.frames import publish_frames
 from flashsale_rabbitmq.publisher import REST_S, Turns
 from flashsale_rabbitmq.shapes import QueueShape, as_found, wanted_queues, without_unseen
 from flashsale_rabbitmq.wire import (
@@ -214,6 +217,43 @@ async def test_a_publish_cancelled_before_it_left_leaves_the_numbering_whole() -
     assert not channel.confirmations
     assert not channel.message_id_delivery_tag
     assert not any(letter.may_be_stored for letter in letters)
+
+
+@given(
+    body=st.binary(max_size=2_500),
+    content_type=st.none() | st.text(st.characters(codec="utf-8"), max_size=20),
+    headers=st.dictionaries(
+        st.text(st.characters(codec="utf-8"), min_size=1, max_size=60),
+        st.text(st.characters(codec="utf-8")) | st.binary().map(bytearray),
+        max_size=5,
+    ),
+)
+def test_a_publish_is_written_as_the_driver_would(
+    body: bytes, content_type: str | None, headers: dict[str, str | bytearray]
+) -> None:
+    """Byte for byte, but for the order of the headers, whatever a letter holds."""
+    properties = Basic.Properties(
+        content_type=content_type,
+        headers=cast("dict[str, Any]", headers),
+        delivery_mode=2,
+        message_id="name-7",
+    )
+    expected: list[Basic.Publish | ContentHeader | ContentBody] = [
+        Basic.Publish(exchange="ex", routing_key="queue", mandatory=True),
+        ContentHeader(properties=properties, body_size=len(body)),
+        *(ContentBody(body[start : start + 1_000]) for start in range(0, len(body), 1_000)),
+    ]
+    written = publish_frames(
+        3,
+        "ex",
+        "queue",
+        "name-7",
+        content_type=content_type,
+        headers=dict(sorted(headers.items())),
+        body=body,
+        body_bytes_max=1_000,
+    )
+    assert written == b"".join(marshal(part, 3) for part in expected)
 
 
 # ── wire ────────────────────────────────────────────────────────────────────────────────────────

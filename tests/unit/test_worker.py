@@ -3,14 +3,16 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from typing import cast
 
 import attrs
 import pytest
 from structlog.testing import capture_logs
 
 from flashsale.board_keeping import BoardKeeper
+from flashsale.relaying import SIDE_BY_SIDE, Relay
 from flashsale.supervision import FAILURES_MAX, Backoff
-from flashsale.worker import Consumer, Feeding, Relay, Sweeping
+from flashsale.worker import Consumer, Feeding, Sweeping
 from flashsale_core.board import SaleBoard
 from flashsale_core.errors import StaleEpoch, Unavailable, Why
 from flashsale_core.events import Channel, ParkedStatus
@@ -19,7 +21,7 @@ from flashsale_core.handling import Handling
 from flashsale_core.model import Epoch, Order, PurchaseId, Sale, SaleId
 from flashsale_core.outcomes import Accepted
 from flashsale_core.parking import Parking
-from flashsale_core.ports import Decision, Standing, Subscription
+from flashsale_core.ports import Decision, Outbox, Standing, Subscription
 from tests.unit.world import World, request
 
 
@@ -329,17 +331,49 @@ async def test_the_relay_goes_on_at_once_while_batches_are_full(works: Works) ->
         for number in range(3):
             answer = await works.world.desk.buy(request(f"p{number}"))
             assert isinstance(answer, Accepted)
-    relay = Relay(
+    relay = a_relay(works, batch=2)
+    assert [await relay.step() for _ in range(2)] == [0.0, 0.7]
+    told = works.world.bus.log(Channel.ORDERS)
+    assert len(told) == 3
+
+
+async def test_a_relay_that_is_behind_tells_several_batches_side_by_side(works: Works) -> None:
+    """One is claimed while others wait for the broker; a trouble of any ends the step."""
+    at_once, most = 0, 0
+    left = [2] * (1 + SIDE_BY_SIDE)
+    all_are_here = asyncio.Barrier(SIDE_BY_SIDE)
+
+    class Counted:
+        async def relay(self, _publish: object, _limit: int) -> int:
+            nonlocal at_once, most
+            at_once += 1
+            most = max(most, at_once)
+            if len(left) <= SIDE_BY_SIDE:
+                await asyncio.wait_for(all_are_here.wait(), 5)
+            at_once -= 1
+            if not left:
+                raise Unavailable(Why.BUS_AWAY, "gone")
+            return left.pop(0)
+
+    relay = attrs.evolve(a_relay(works, batch=2), outbox=cast("Outbox", Counted()))
+    assert [await relay.step() for _ in range(2)] == [0.0, 0.0]
+    assert most == SIDE_BY_SIDE
+    left.clear()
+    with pytest.raises(Unavailable):
+        await relay.step()
+    assert at_once == 0
+
+
+def a_relay(works: Works, *, batch: int) -> Relay:
+    """Make one of the works' parts."""
+    return Relay(
         outbox=works.world.database.outbox,
         bus=works.world.bus,
         observer=works.world.witness,
         clock=works.world.clock,
-        batch=2,
+        batch=batch,
         interval_ms=700,
     )
-    assert [await relay.step() for _ in range(2)] == [0.0, 0.7]
-    told = works.world.bus.log(Channel.ORDERS)
-    assert len(told) == 3
 
 
 async def test_the_sweeper_publishes_a_lost_purchase_again_and_aligns_the_gates(

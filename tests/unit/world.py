@@ -76,9 +76,9 @@ class Witness:
     def answered(self, door: Door, outcome: str, purchase_id: PurchaseId | None) -> None:
         """Hear an answer."""
 
-    def recorded(self, standing: Standing) -> None:
-        """Remember a row."""
-        self.rows.append(standing)
+    def recorded(self, standings: Sequence[Standing]) -> None:
+        """Remember rows."""
+        self.rows.extend(standings)
 
     def paid(self, purchase_id: PurchaseId, came_to: str) -> None:
         """Remember what a look at a payment came to."""

@@ -71,7 +71,7 @@ class Metrics:
             self._drift.labels(sale).set(count)
 
 
-class Increments(dict[tuple[str, ...], Callable[[], None]]):
+class Increments(dict[tuple[str, ...], Callable[..., None]]):
     """A counter's children by label values, bound once: an increment costs a look-up and a call."""
 
     def __init__(self, counter: Counter) -> None:
@@ -79,12 +79,12 @@ class Increments(dict[tuple[str, ...], Callable[[], None]]):
         super().__init__()
         self._counter = counter
 
-    def __missing__(self, labels: tuple[str, ...]) -> Callable[[], None]:
+    def __missing__(self, labels: tuple[str, ...]) -> Callable[..., None]:
         """Bind a child; past the limit the last label becomes `other`."""
         if len(self) >= LABEL_SETS_MAX:
             labels = (*labels[:-1], OTHER)
         # Values may be members of StrEnums; labels are written with str().
-        increment: Callable[[], None] = self._counter.labels(*labels).inc
+        increment: Callable[..., None] = self._counter.labels(*labels).inc
         if len(self) < LABEL_SETS_MAX:
             self[labels] = increment
         return increment

@@ -1,6 +1,7 @@
 """The observer that moves the counters; cheap enough to stand on the hot path."""
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 
 from flashsale_core.events import ParkedMessage
 from flashsale_core.model import Door, PurchaseId
@@ -27,9 +28,11 @@ class PrometheusObserver:
         # The value, not the member: hashing an enum's member runs Python code, a string's does not.
         self._answers[door._value_, outcome]()
 
-    def recorded(self, standing: Standing) -> None:
-        """Count a new row by status and reason."""
-        self._orders[standing.status._value_, standing.reason or ""]()
+    def recorded(self, standings: Sequence[Standing]) -> None:
+        """Count new rows by status and reason, one step a pair of them."""
+        counts = Counter((one.status._value_, one.reason or "") for one in standings)
+        for labels, count in counts.items():
+            self._orders[labels](count)
 
     def paid(self, purchase_id: PurchaseId, came_to: str) -> None:  # noqa: ARG002 - ids are no labels
         """Count one look at a payment by what it came to."""

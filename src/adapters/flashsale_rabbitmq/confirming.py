@@ -1,25 +1,75 @@
 """Many publishes on one channel, written together and confirmed one by one.
 
 aiormq's `basic_publish` costs 80 µs a message, most of it in one socket write and several passes
-of the event loop each; frames of many messages written at once cost 23 µs. So this speaks to the
-channel's own book-keeping (aiormq 7.2): the delivery tag counts publishes, `confirmations` finds
-the future of a tag, `message_id_delivery_tag` finds the tag of a returned message.
+of the event loop each, and in a future that channel and connection both keep a record of. So this
+speaks to the channel's own book-keeping (aiormq 7.2): the delivery tag counts publishes,
+`confirmations` finds who is told of a tag, `message_id_delivery_tag` finds the tag of a returned
+message. One future stands for all messages of a call; each has an `Answer`.
 """
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import attrs
 from aio_pika.exceptions import ChannelInvalidStateError, PublishError
 from aiormq.abc import ChannelFrame
 from aiormq.channel import Channel as ConfirmingChannel
-from pamqp.body import ContentBody
-from pamqp.commands import Basic
-from pamqp.header import ContentHeader
 
-PERSISTENT = 2
-"""AMQP's delivery mode for messages that survive a restart of the broker."""
+from flashsale_rabbitmq.frames import publish_frames
+
+
+class Answer:
+    """What became of one publish: as much of a future as the channel's book-keeping asks for."""
+
+    __slots__ = ("_error", "_is_done", "_together")
+
+    def __init__(self, together: "Together") -> None:
+        """Stand unanswered; `together` counts those of the same call."""
+        self._together = together
+        self._is_done = False
+        self._error: BaseException | None = None
+
+    def done(self) -> bool:
+        """Say whether the broker has answered, or never will."""
+        return self._is_done
+
+    def cancelled(self) -> bool:
+        """Nobody cancels an answer: who stops waiting leaves it as it is."""
+        return False
+
+    def exception(self) -> BaseException | None:
+        """Tell why it was not confirmed."""
+        return self._error
+
+    def set_result(self, _: object) -> None:
+        """Note the broker's confirm."""
+        self._end(None)
+
+    def set_exception(self, error: BaseException) -> None:
+        """Note why there is none."""
+        self._end(error)
+
+    def _end(self, error: BaseException | None) -> None:
+        self._is_done, self._error = True, error
+        self._together.one_less()
+
+
+class Together:
+    """The publishes of one call; a channel that is lost fails its future `all_answered`."""
+
+    __slots__ = ("_left", "all_answered")
+
+    def __init__(self, count: int, all_answered: "asyncio.Future[None]") -> None:
+        """Wait for so many answers."""
+        self._left = count
+        self.all_answered = all_answered
+
+    def one_less(self) -> None:
+        """Count an answer."""
+        self._left -= 1
+        if not self._left and not self.all_answered.done():
+            self.all_answered.set_result(None)
 
 
 @attrs.define(kw_only=True, eq=False)
@@ -30,7 +80,7 @@ class Letter:
     body: bytes
     content_type: str | None
     headers: dict[str, Any]
-    confirmation: "asyncio.Future[Any] | None" = None
+    confirmation: "Answer | asyncio.Future[Any] | None" = None
     was_refused: bool = False
     """A queue said that it could not store it; nobody can be sure that none of its replicas did."""
 
@@ -64,75 +114,64 @@ async def publish(
     The answer stands in the letter. Message ids must never repeat on a channel. A cancelled call
     leaves the channel's numbering whole.
     """
+    tags = channel.message_id_delivery_tag
     async with channel.lock:
-        futures = await _send(channel, exchange, letters)
-    await asyncio.wait(futures)
+        all_answered = await _send(channel, exchange, letters)
+    try:
+        await asyncio.wait([all_answered])
+    finally:
+        # Who stops waiting hears of no return either: what was not answered may be on the bus.
+        for _, message_id in letters:
+            tags.pop(message_id, None)
+    lost = asyncio.CancelledError() if all_answered.cancelled() else all_answered.exception()
+    if lost is not None:
+        for letter, _ in letters:
+            if letter.confirmation is not None and not letter.confirmation.done():
+                letter.confirmation.set_exception(lost)
 
 
 async def _send(
     channel: ConfirmingChannel, exchange: str, letters: Sequence[tuple[Letter, str]]
-) -> "list[asyncio.Future[Any]]":
-    frame = ChannelFrame.marshall(
-        channel_number=channel.number,
-        frames=[
-            part
+) -> "asyncio.Future[None]":
+    number, body_bytes_max = channel.number, channel.max_content_size
+    payload = b"".join(
+        [
+            publish_frames(
+                number,
+                exchange,
+                letter.routes[0],
+                message_id,
+                content_type=letter.content_type,
+                headers=letter.headers,
+                body=letter.body,
+                body_bytes_max=body_bytes_max,
+            )
             for letter, message_id in letters
-            for part in _frames(letter, message_id, exchange, channel.max_content_size)
-        ],
+        ]
     )
     first = channel.delivery_tag + 1
+    together = Together(len(letters), channel.create_future())
+    answers = cast("dict[int, Any]", channel.confirmations)
     for letter, message_id in letters:
         channel.delivery_tag += 1
-        letter.confirmation = channel.create_future()
-        channel.confirmations[channel.delivery_tag] = letter.confirmation
+        letter.confirmation = answers[channel.delivery_tag] = Answer(together)
         channel.message_id_delivery_tag[message_id] = channel.delivery_tag
     try:
-        await channel.write_queue.put(frame)
+        await channel.write_queue.put(ChannelFrame(payload=payload, should_close=False))
     except BaseException:
         # Nothing left, so the broker will not count these: the next publish takes their tags.
         _forget(channel, first, letters)
+        together.all_answered.cancel()
         raise
-    for letter, message_id in letters:
-        _forget_id_when_answered(channel, letter, message_id)
-    return [letter.confirmation for letter, _ in letters if letter.confirmation is not None]
-
-
-def _frames(
-    letter: Letter, message_id: str, exchange: str, content_bytes_max: int
-) -> list[Basic.Publish | ContentHeader | ContentBody]:
-    body = letter.body
-    properties = Basic.Properties(
-        content_type=letter.content_type,
-        headers=letter.headers,
-        delivery_mode=PERSISTENT,
-        message_id=message_id,
-    )
-    return [
-        Basic.Publish(exchange=exchange, routing_key=letter.routes[0], mandatory=True),
-        ContentHeader(properties=properties, body_size=len(body)),
-        *(
-            ContentBody(body[start : start + content_bytes_max])
-            for start in range(0, len(body), content_bytes_max)
-        ),
-    ]
+    return together.all_answered
 
 
 def _forget(channel: ConfirmingChannel, first: int, letters: Sequence[tuple[Letter, str]]) -> None:
     for tag, (letter, message_id) in enumerate(letters, first):
         channel.confirmations.pop(tag, None)
         channel.message_id_delivery_tag.pop(message_id, None)
-        if letter.confirmation is not None:
-            letter.confirmation.cancel()
-            letter.confirmation = None
+        letter.confirmation = None
     channel.delivery_tag = first - 1
-
-
-def _forget_id_when_answered(channel: ConfirmingChannel, letter: Letter, message_id: str) -> None:
-    def forget(_: "asyncio.Future[Any]") -> None:
-        channel.message_id_delivery_tag.pop(message_id, None)
-
-    if letter.confirmation is not None:
-        letter.confirmation.add_done_callback(forget)
 
 
 def confirming(channel: object) -> ConfirmingChannel:

@@ -15,7 +15,7 @@ from flashsale_rabbitmq.confirming import Letter, confirming, publish
 from flashsale_rabbitmq.connecting import Line, close_quietly
 from flashsale_rabbitmq.faults import translated, unavailable
 
-WINDOW_LETTERS = 500
+WINDOW_LETTERS = 1_000
 """One call has so many unconfirmed at a time: more gains nothing and fills the socket's buffer."""
 UNCONFIRMED_MAX = 20_000
 """A channel with so many unanswered is not being answered; it is given up for a new one."""

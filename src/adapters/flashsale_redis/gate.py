@@ -1,7 +1,6 @@
 """StockGate on Redis: every method is one round trip, every sale one atomic FCALL."""
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Sequence
 from typing import Any
 
 from flashsale_core.errors import Corrupt, Unavailable
@@ -23,7 +22,6 @@ from flashsale_core.ports import (
     StockGate,
 )
 from flashsale_core.rates import RateLimits
-from flashsale_redis.cluster import wire_to
 from flashsale_redis.faults import first_unfit, of_one_sale, refusal_of
 from flashsale_redis.lives import LOAD_DEADLINE_S, RedisLives
 from flashsale_redis.packing import (
@@ -48,7 +46,7 @@ from flashsale_redis.pieces import (
     rejoined,
     size_of,
 )
-from flashsale_redis.wire import DEADLINE_S, Command, GateWire
+from flashsale_redis.wire import WORK_DEADLINE_S, Command, GateWire
 
 RESERVED_DUE_MS = 10_000
 """A confirm is due within the promise's 0.8 s; ten seconds later the message is surely lost."""
@@ -82,9 +80,11 @@ class RedisStockGate(RedisLives):
     async def reserve(self, batches: Sequence[ClaimBatch]) -> list[GateReply | Unavailable]:
         """See `StockGate.reserve`; a batch over `CLAIMS_MAX` is several atomic pieces."""
         pieces = [piece for batch in batches for piece in pieces_of(batch)]
+        is_waited_for = all(batch.door is Door.HTTP for batch in batches)
         replies = await self._in_rounds(
             [(self._reserve(p), len(p.claims) + len(p.queued)) for p in pieces],
-            is_waited_for=all(batch.door is Door.HTTP for batch in batches),
+            deadline_s=None if is_waited_for else WORK_DEADLINE_S,
+            is_waited_for=is_waited_for,
         )
         answers = [self._answers(p, r) for p, r in zip(pieces, replies, strict=True)]
         if len(pieces) != len(batches):
@@ -94,13 +94,19 @@ class RedisStockGate(RedisLives):
         return answers
 
     async def _in_rounds(
-        self, sized: Sequence[tuple[Command, int]], *, is_waited_for: bool = False
+        self,
+        sized: Sequence[tuple[Command, int]],
+        *,
+        deadline_s: float | None = None,
+        is_waited_for: bool = False,
     ) -> list[Any]:
         """Run commands of so many purchases each, in as many round trips as they need."""
         replies: list[Any] = []
         for commands in in_rounds(sized):
             try:
-                replies += await self._wire.run(commands, is_waited_for=is_waited_for)
+                replies += await self._wire.run(
+                    commands, deadline_s=deadline_s, is_waited_for=is_waited_for
+                )
             except Unavailable as away:
                 if not replies:
                     raise
@@ -156,7 +162,8 @@ class RedisStockGate(RedisLives):
     async def follow(self, batches: Sequence[FollowBatch]) -> list[int | Unavailable]:
         """See `StockGate.follow`."""
         pieces = [(at, piece) for at, one in enumerate(batches) for piece in follow_pieces(one)]
-        replies = await self._in_rounds([(self._follow(p), size_of(p)) for _, p in pieces])
+        sized = [(self._follow(piece), size_of(piece)) for _, piece in pieces]
+        replies = await self._in_rounds(sized, deadline_s=WORK_DEADLINE_S)
         followed: list[int | Unavailable] = [0] * len(batches)
         for (at, _), reply in zip(pieces, replies, strict=True):
             so_far, refused = followed[at], of_one_sale(reply)
@@ -259,40 +266,6 @@ class RedisStockGate(RedisLives):
         refused = [refusal_of(reply) for [reply] in told]
         if unfit := first_unfit(refused):
             raise unfit
-
-
-@asynccontextmanager
-async def open_redis_gate(
-    url: str,
-    *,
-    namespace: str = "fs",
-    reserved_due_ms: int = RESERVED_DUE_MS,
-    queued_due_ms: int = QUEUED_DUE_MS,
-    deadline_s: float = DEADLINE_S,
-    installs: bool = True,
-    rates: RateLimits | None = None,
-) -> AsyncIterator[RedisStockGate]:
-    """Open the gate; with `installs`, load the function library where this user may.
-
-    Opens even while Redis is away: a door that opens late is better than one that does not.
-    """
-    wire = wire_to(url, deadline_s=deadline_s)
-    gate = RedisStockGate(
-        wire,
-        namespace=namespace,
-        reserved_due_ms=reserved_due_ms,
-        queued_due_ms=queued_due_ms,
-        may_install=installs,
-        rates=rates,
-    )
-    try:
-        if installs:
-            # `check` and `doctor` say what is wrong, and how it is put right.
-            with suppress(Unavailable):
-                await gate.install()
-        yield gate
-    finally:
-        await wire.aclose()
 
 
 _: type[StockGate] = RedisStockGate

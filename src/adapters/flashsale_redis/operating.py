@@ -8,8 +8,8 @@ from redis.exceptions import NoPermissionError, ResponseError
 from flashsale_core.errors import Unavailable
 from flashsale_core.operating import Finding, OperateGate, warning, wrong
 from flashsale_redis.faults import unavailable_of
-from flashsale_redis.gate import open_redis_gate
 from flashsale_redis.library import gate_library
+from flashsale_redis.opening import open_redis_gate
 from flashsale_redis.wire import NO_SALE, Command, Wire, config_of
 
 VERSION_MIN = (7, 0)

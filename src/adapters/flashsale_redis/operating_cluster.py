@@ -10,7 +10,7 @@ from flashsale_core.errors import Unavailable
 from flashsale_core.operating import Finding, OperateGate, warning, wrong
 from flashsale_redis.cluster import ClusterWire
 from flashsale_redis.cluster_map import Address, ClusterUrl, SlotMap
-from flashsale_redis.gate import open_redis_gate
+from flashsale_redis.opening import open_redis_gate
 from flashsale_redis.operating import (
     CLI,
     DEADLINE_S,

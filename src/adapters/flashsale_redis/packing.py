@@ -12,13 +12,11 @@ from flashsale_core.errors import Corrupt, Unavailable, Why
 from flashsale_core.model import (
     Door,
     Epoch,
-    EventId,
     GateRecord,
     PurchaseId,
     PurchaseState,
     SaleState,
     Source,
-    UserId,
 )
 from flashsale_core.outcomes import (
     Closed,
@@ -41,6 +39,8 @@ STATE_AT = {Door.HTTP: "R", Door.OUTSIDE: "O", Door.ACCEPTED: "Q"}
 RECORD_VERSION = 1
 _STATE = {state.value: state for state in PurchaseState}
 _TAKEN_AT = {door: _STATE[letter] for door, letter in STATE_AT.items()}
+_FINAL = frozenset(state.value for state in PurchaseState if state.is_final)
+_SOURCE = {source.value: source for source in Source}
 
 
 def claim_row(claim: Claim) -> tuple[Any, ...]:
@@ -91,26 +91,25 @@ def record_of(purchase_id: PurchaseId, row: list[Any]) -> GateRecord:
     version, state, quantity, user, *rest = row
     if version != RECORD_VERSION:
         raise Corrupt("record-version", f"{purchase_id}: version {version}")
-    standing = _STATE[state]
-    if standing.is_final:
+    if state in _FINAL:
         return GateRecord(
             purchase_id=purchase_id,
-            state=standing,
-            user_id=UserId(user),
+            state=_STATE[state],
+            user_id=user,
             quantity=quantity,
             reason=rest[0] or None,
         )
     epoch, requested, accepted, source, event_id, token, traceparent = rest
     return GateRecord(
         purchase_id=purchase_id,
-        state=standing,
-        user_id=UserId(user),
+        state=_STATE[state],
+        user_id=user,
         quantity=quantity,
-        epoch=Epoch(epoch),
+        epoch=epoch,
         requested_at_ms=requested,
         accepted_at_ms=accepted,
-        source=Source(source),
-        event_id=EventId(event_id) if event_id else None,
+        source=_SOURCE.get(source) or Source(source),
+        event_id=event_id or None,
         payment_token=token or None,
         traceparent=traceparent or None,
     )

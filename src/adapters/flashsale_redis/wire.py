@@ -16,6 +16,9 @@ from flashsale_redis.faults import unavailable_of
 
 DEADLINE_S = 0.28
 """Redis's share of a buyer's 0.8 s: a buyer hears within 300 ms that the gate is away."""
+WORK_DEADLINE_S = 1.0
+"""For a worker's batch, which no buyer waits for: on a busy machine its process may take longer
+to come to the reply than a buyer would wait, and to give up means to do the delivery again."""
 SILENCE_SHARE = 0.7
 """Of a deadline, for connecting and for the replies each, where a buyer waits: of 500 who come
 together the last must hear within the 300 ms too, and their coming and hearing takes up to 100.

@@ -1,14 +1,16 @@
 """What really differs between the two databases, declared once; all else is one code path."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import blake2b
 from importlib.resources import files
+from typing import Any
 
 import attrs
 from sqlalchemy import TextClause, text
 
 from flashsale_core.errors import Corrupt
+from flashsale_core.model import PurchaseId, SaleId
 
 Rows = Sequence[tuple[object, ...]]
 
@@ -29,6 +31,8 @@ class Dialect:
     """Names can be locked; where there is one writer at a time, nobody needs to."""
     as_parameters: Callable[[Sequence[str], Rows], Mapping[str, object]]
     """Hand a whole table to one statement: a parameter a column, or one that holds all rows."""
+    keys_of: Callable[[Iterable[Any]], set[tuple[SaleId, PurchaseId]]]
+    """Read the keys that `insert_orders` returns: a row each, or a row of many for each sale."""
 
     def statement(self, name: str) -> TextClause:
         """Read one of the package's SQL files."""
@@ -51,12 +55,21 @@ def _document(_columns: Sequence[str], rows: Rows) -> Mapping[str, object]:
     return {"rows": document}
 
 
+def _keys_by_sale(rows: Iterable[Any]) -> set[tuple[SaleId, PurchaseId]]:
+    return {(sale_id, purchase_id) for sale_id, ids in rows for purchase_id in ids}
+
+
+def _keys_by_row(rows: Iterable[Any]) -> set[tuple[SaleId, PurchaseId]]:
+    return {(sale_id, purchase_id) for sale_id, purchase_id in rows}
+
+
 POSTGRESQL = Dialect(
     name="postgresql",
     driver_url="postgresql+asyncpg://",
     locks_rows=True,
     has_advisory_locks=True,
     as_parameters=_arrays,
+    keys_of=_keys_by_sale,
 )
 SQLITE = Dialect(
     name="sqlite",
@@ -64,6 +77,7 @@ SQLITE = Dialect(
     locks_rows=False,
     has_advisory_locks=False,
     as_parameters=_document,
+    keys_of=_keys_by_row,
 )
 
 

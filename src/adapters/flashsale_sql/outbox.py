@@ -2,14 +2,15 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from operator import itemgetter
 
-from sqlalchemy import UpdateBase, delete, func, or_, select, text, update
+from sqlalchemy import Text, UpdateBase, cast, delete, func, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from flashsale_core.errors import Unavailable
 from flashsale_core.events import OrderEvent
 from flashsale_core.ports import Outbox
-from flashsale_sql.facts import from_json
+from flashsale_sql.facts import from_texts
 from flashsale_sql.schema import from_now, now, outbox
 from flashsale_sql.transactions import Transactions
 
@@ -97,7 +98,7 @@ def _take(limit: int) -> UpdateBase:
     return (
         delete(outbox)
         .where(outbox.c.outbox_id.in_(select(free.c.outbox_id)))
-        .returning(outbox.c.outbox_id, outbox.c.fact)
+        .returning(outbox.c.outbox_id, cast(outbox.c.fact, Text))
     )
 
 
@@ -112,13 +113,14 @@ def _lease(limit: int) -> UpdateBase:
         update(outbox)
         .where(outbox.c.outbox_id.in_(free))
         .values(claimed_until=from_now(PUBLISH_MS_MAX))
-        .returning(outbox.c.outbox_id, outbox.c.fact)
+        .returning(outbox.c.outbox_id, cast(outbox.c.fact, Text))
     )
 
 
 async def _claim(connection: AsyncConnection, statement: UpdateBase) -> Claimed:
-    claimed = sorted((await connection.execute(statement)).all(), key=lambda row: row.outbox_id)
-    return [row.outbox_id for row in claimed], [from_json(row.fact) for row in claimed]
+    # By the number, not by the row: rows compare in Python.
+    claimed = sorted(await connection.execute(statement), key=itemgetter(0))
+    return [number for number, _ in claimed], from_texts([fact for _, fact in claimed])
 
 
 _: type[Outbox] = SqlOutbox

@@ -30,7 +30,7 @@ from flashsale_core.charges import (
 from flashsale_core.model import Epoch, OrderStatus, PurchaseId, Reason, SaleId
 from flashsale_core.occurrence import payment_event, payment_key
 from flashsale_core.ports import Payments, Settled, Standing
-from flashsale_sql.facts import to_json
+from flashsale_sql.facts import COLUMNS, to_json
 from flashsale_sql.filing import State
 from flashsale_sql.rows import order_of
 from flashsale_sql.schema import from_now, now, orders, payments, sales
@@ -130,9 +130,9 @@ class SqlPayments:
         order = order_of(ended.mappings().one())
         at_ms: int = (await connection.execute(select(now()))).scalar_one()
         fact = payment_event(order, reason, at_ms, due.traceparent)
-        await connection.execute(
-            self._insert_facts, {"facts": to_json([fact]), "written_at": at_ms}
-        )
+        rows = [(fact.occurrence_id, to_json(fact))]
+        given = self._transactions.dialect.as_parameters(COLUMNS, rows)
+        await connection.execute(self._insert_facts, {**given, "written_at": at_ms})
         column = sales.c.sold if is_sold else sales.c.available
         epoch = await connection.scalar(
             update(sales)

@@ -19,10 +19,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from flashsale_core.errors import StaleEpoch
 from flashsale_core.model import OrderStatus, PurchaseId, Reason, SaleId, SaleState
-from flashsale_core.occurrence import order_event
 from flashsale_core.ports import Decision, Standing
 from flashsale_sql.dialects import Dialect, item_key
-from flashsale_sql.facts import to_json
+from flashsale_sql.facts import COLUMNS, row_of
 from flashsale_sql.fences import Fences, Held, lock_sales
 from flashsale_sql.filing import file_payments, forget_payments
 from flashsale_sql.schema import now, orders, outbox, sales
@@ -100,9 +99,10 @@ class Recording:
         """Record a batch in the connection's transaction; see `OrderRepository.record`."""
         at_ms: int = (await connection.execute(select(now()))).scalar_one()
         written = await self._write_orders(connection, decisions, at_ms)
-        new = [decision for decision in decisions if _key_of(decision) in written]
+        keys = list(map(_key_of, decisions))
+        new = [decision for key, decision in zip(keys, decisions, strict=True) if key in written]
         reasons = {_key_of(decision): decision.reason for decision in new}
-        old = [_key_of(decision) for decision in decisions if _key_of(decision) not in written]
+        old = [key for key in keys if key not in written]
         standing = await self.standing(connection, old)
         unpaid = [decision for decision in new if decision.awaits_payment]
         await file_payments(connection, unpaid, at_ms)
@@ -112,7 +112,7 @@ class Recording:
         await self._take_units(connection, new, reasons, fences, at_ms)
         return [
             _new(one, reasons[key]) if key in reasons else standing[key]
-            for key, one in zip(map(_key_of, decisions), decisions, strict=True)
+            for key, one in zip(keys, decisions, strict=True)
         ]
 
     async def standing(
@@ -140,7 +140,7 @@ class Recording:
         rows = [_row(decision) for decision in sorted(decisions, key=_key_of)]
         given = self._dialect.as_parameters(_ORDER_COLUMNS, rows)
         written = await connection.execute(self._insert_orders, {**given, "recorded_at": at_ms})
-        return {(sale_id, purchase_id) for sale_id, purchase_id in written}
+        return self._dialect.keys_of(written)
 
     async def _write_facts(
         self,
@@ -149,10 +149,10 @@ class Recording:
         reasons: Mapping[Key, str | None],
         at_ms: int,
     ) -> None:
-        events = [order_event(one, reasons[_key_of(one)], at_ms) for one in new]
-        if events:
-            given = {"facts": to_json(events), "written_at": at_ms}
-            await connection.execute(self._insert_facts, given)
+        rows = [row_of(one, reasons[_key_of(one)], at_ms) for one in new]
+        if rows:
+            given = self._dialect.as_parameters(COLUMNS, rows)
+            await connection.execute(self._insert_facts, {**given, "written_at": at_ms})
 
     async def _refuse_known_items(
         self, connection: AsyncConnection, new: Iterable[Decision]
@@ -194,7 +194,7 @@ class Recording:
         at_ms: int,
     ) -> None:
         """Make of this transaction's own rows what the units left say, and stop their sales."""
-        wrong = [order_event(one, None, at_ms).occurrence_id for one in misfits]
+        wrong = [row_of(one, None, at_ms)[0] for one in misfits]
         reasons.update((_key_of(one), Reason.GATE_DRIFT.value) for one in misfits)
         await connection.execute(
             _REJECT, [{"of_sale": one.sale_id, "of_purchase": one.purchase_id} for one in misfits]

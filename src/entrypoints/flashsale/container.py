@@ -36,6 +36,7 @@ from flashsale.guards import (
 from flashsale.observing import SUMMARY_EVERY_S, WatchingObserver
 from flashsale.paying import Paying
 from flashsale.readiness import Readiness
+from flashsale.relaying import Relay
 from flashsale.settings import Settings
 from flashsale.supervision import Backoff, Loops, Step
 from flashsale.watching import Samples, Summaries
@@ -46,7 +47,6 @@ from flashsale.worker import (
     Forgetting,
     Rebuilding,
     Reconciling,
-    Relay,
     Sweeping,
 )
 from flashsale_coalesce import Bounds, CoalescingBus, CoalescingCatalogue, CoalescingGate

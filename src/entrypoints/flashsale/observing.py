@@ -7,9 +7,11 @@ thousand, and are summed up once a second.
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 
 import structlog
 
+from flashsale.logs import write_many
 from flashsale_core.events import ParkedMessage
 from flashsale_core.model import Door, PurchaseId
 from flashsale_core.ports import Alarm, Observer, Standing
@@ -65,16 +67,21 @@ class WatchingObserver:
         write = self._log.warning if outcome in UNAVAILABLE_OUTCOMES else self._log.info
         write("purchase refused", door=door.value, outcome=outcome, purchase_id=purchase_id)
 
-    def recorded(self, standing: Standing) -> None:
-        """Write how a purchase ended."""
-        self._metrics.recorded(standing)
-        self._log.info(
+    def recorded(self, standings: Sequence[Standing]) -> None:
+        """Write how purchases ended."""
+        self._metrics.recorded(standings)
+        write_many(
             "purchase recorded",
-            purchase_id=standing.purchase_id,
-            sale_id=standing.sale_id,
-            status=standing.status.value,
-            reason=standing.reason,
-            traceparent=standing.traceparent,
+            (
+                {
+                    "purchase_id": standing.purchase_id,
+                    "sale_id": standing.sale_id,
+                    "status": standing.status._value_,
+                    "reason": standing.reason,
+                    "traceparent": standing.traceparent,
+                }
+                for standing in standings
+            ),
         )
 
     def parked(self, message: ParkedMessage) -> None:

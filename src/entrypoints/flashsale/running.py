@@ -7,7 +7,6 @@ that may take stands in `stopping`.
 """
 
 import asyncio
-import gc
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -15,6 +14,7 @@ from typing import Any, TypeVar
 
 import structlog
 
+from flashsale.collector import calm_collector
 from flashsale.container import Commands, Embedded, HttpApi, Worker
 from flashsale.embedded import banner, load_gate, open_demo_sale
 from flashsale.entry_points import AdapterMissing
@@ -45,9 +45,6 @@ from flashsale_core.errors import FlashsaleError
 from flashsale_prometheus import SharedRegistry, leave
 
 C = TypeVar("C", bound=Commands)
-
-COLLECTOR_THRESHOLDS = (50_000, 20, 50)
-"""Objects, some 10 MB of them, that may gather before the collector looks at the young ones."""
 
 EXPECTED = (StartFailed, AdapterMissing, SettingsError, LoopBroken, FlashsaleError)
 """Ends of a program that are told in a sentence; anything else is a mistake, with a traceback."""
@@ -259,18 +256,6 @@ async def begin(container: HttpApi | Worker) -> None:
         await load_gate(container.catalogue(), container.gate())
     await container.board().refresh()
     await container.readiness().look()
-
-
-def calm_collector() -> None:
-    """Let the garbage collector look at what is young, and at that seldom.
-
-    What a process is made of lives as long as the process, and looking through it again and again
-    took a fifth of the time of a purchase. Purchases leave no cycles, only failures do. Only for
-    processes of our own: the collector of a host that mounts us is the host's.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*COLLECTOR_THRESHOLDS)
 
 
 def _is_worker(container: HttpApi | Worker) -> bool:

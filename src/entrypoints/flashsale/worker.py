@@ -16,7 +16,7 @@ from flashsale_core.board import SaleBoard
 from flashsale_core.errors import StaleEpoch, Unavailable, Why
 from flashsale_core.events import Channel
 from flashsale_core.parking import FEED_MAX, Parking
-from flashsale_core.ports import Clock, Delivery, EventBus, Observer, Outbox, Subscription
+from flashsale_core.ports import Clock, Delivery, EventBus, Observer, Subscription
 from flashsale_core.rebuild import Rebuild
 from flashsale_core.reconciliation import Reconciler
 from flashsale_core.retry import is_waited_for
@@ -178,27 +178,6 @@ class Consumer:
 
 
 @attrs.frozen(kw_only=True)
-class Relay:
-    """Tells the facts that wait in the outbox."""
-
-    outbox: Outbox
-    bus: EventBus
-    observer: Observer
-    clock: Clock
-    batch: int
-    interval_ms: int
-
-    async def step(self) -> float:
-        """Tell one batch; go on at once while batches are full."""
-        began_ms = self.clock.monotonic_ms()
-        told = await self.outbox.relay(self.bus.publish, self.batch)
-        if told:
-            seconds = (self.clock.monotonic_ms() - began_ms) / 1_000
-            self.observer.batch("relay", told, seconds)
-        return 0.0 if told == self.batch else self.interval_ms / 1_000
-
-
-@attrs.frozen(kw_only=True)
 class Sweeping:
     """Sends the sweeper round, and brings the gates' states to the database's."""
 
@@ -240,16 +219,22 @@ class Rebuilding:
         return self.interval_ms / 1_000
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)
 class Reconciling:
-    """Compares gate and database now and then."""
+    """Compares gate and database now and then.
+
+    Not as the first thing: a worker that begins has a backlog, and one comparison reads it all.
+    """
 
     reconciler: Reconciler
     interval_ms: int
+    _has_begun: bool = attrs.field(default=False, init=False)
 
     async def step(self) -> float:
-        """Compare once."""
-        await self.reconciler.compare()
+        """Compare once, but for the first time."""
+        if self._has_begun:
+            await self.reconciler.compare()
+        self._has_begun = True
         return self.interval_ms / 1_000
 
 

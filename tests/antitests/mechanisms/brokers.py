@@ -144,10 +144,8 @@ ANTITESTS = (
         name="mandatory",
         promise=2,
         mechanism="what RabbitMQ can route nowhere is refused, and not confirmed and dropped",
-        where="src/adapters/flashsale_rabbitmq/confirming.py:",
-        patches=(
-            Patch("routing_key=letter.routes[0], mandatory=True", "routing_key=letter.routes[0]"),
-        ),
+        where="src/adapters/flashsale_rabbitmq/frames.py:_method",
+        patches=(Patch("routing_key=route, mandatory=True", "routing_key=route"),),
         test="tests/integration/test_rabbitmq_publishing.py::"
         "test_an_unroutable_publish_is_refused_and_certainly_did_not_happen",
         server=Server.RABBITMQ,

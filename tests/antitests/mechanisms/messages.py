@@ -77,12 +77,12 @@ ANTITESTS = (
         name="poison-is-alone",
         promise=10,
         mechanism="what cannot be decoded is dead by itself, and its neighbours go on",
-        where="src/flashsale_core/fulfilment.py:Fulfilment.process",
+        where="src/flashsale_core/fulfilment.py:Fulfilment._take_in",
         patches=(
             Patch(
-                "                case Corrupt():\n"
-                "                    work.left[at].append(dead(messages[at], value))\n",
-                "                case Corrupt():\n                    raise value\n",
+                "            case Corrupt():\n"
+                "                work.left[at].append(dead(message, value))\n",
+                "            case Corrupt():\n                raise value\n",
             ),
         ),
         test="tests/unit/test_fulfilment.py::"
