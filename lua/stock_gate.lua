@@ -6,7 +6,7 @@
 --
 -- KEYS (all functions; one hash tag, so one slot):
 --   1  {sale}:sale       hash   epoch state initial available R O Q S limit opens closes
---   2  {sale}:users      hash   user -> units held or bought (users with 0 are absent)
+--   2  {sale}:users      hash   user -> units held or bought (users with 0 are absent); only where a user is limited
 --   3  {sale}:purchases  hash   purchase id -> record (MessagePack array, below)
 --   4  {sale}:journal    zset   purchase id -> due time, ms; every purchase that is not final
 --   5  {sale}:window     hash   u:user and a:address -> new purchases judged since it was made; expires.
@@ -68,7 +68,7 @@ local function open_books(keys, sale, ids)
 end
 
 local function read_users(books, users)
-  if #users == 0 then return end
+  if #users == 0 or not books.sale.limit then return end
   local held = redis.call('HMGET', books.keys[2], unpack(users))
   for i, user in ipairs(users) do books.users[user] = tonumber(held[i] or 0) end
 end
@@ -82,7 +82,7 @@ local function put(books, id, record, due)
   if before > 0 then sale[old[2]] = sale[old[2]] - before end
   if after > 0 then sale[state] = sale[state] + after end
   sale.available = sale.available + before - after
-  if before ~= after then
+  if before ~= after and sale.limit then
     books.users[user] = (books.users[user] or 0) + after - before
     books.dirty_users[user] = true
   end

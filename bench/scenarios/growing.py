@@ -35,7 +35,14 @@ def growing_sale(servers: Servers, plan: Plan, report: Report) -> None:
             memory.append(rss_mib(here.programs["api"].process.pid))
         held = (_redis_bytes(here) - empty) / total
         _tell_costs(report, name, "accept: API + Redis", tenths)
-        report.add(name, "Redis at its fullest", held, "bytes a purchase", target=at_most(300))
+        report.add(
+            name,
+            "Redis at its fullest",
+            held,
+            "bytes a purchase",
+            target=at_most(300),
+            note="nothing sold yet; with a limit per user some 70 more",
+        )
         _tell_memory(report, name, "API", memory)
         here.start("worker")
         drained, memory = _drained_in_tenths(here, total)

@@ -20,7 +20,7 @@ def expected_books(books: SaleBooks) -> GateBooks:
         units[record.state] += record.quantity
     holding = [record for record in books.records if record.state is not PurchaseState.ENDED]
     queued = [record for record in holding if record.state is PurchaseState.QUEUED]
-    initial = books.sale.terms.units
+    initial, limit = books.sale.terms.units, books.sale.terms.per_user_limit
     return GateBooks(
         state=books.sale.state,
         initial=initial,
@@ -30,7 +30,7 @@ def expected_books(books: SaleBooks) -> GateBooks:
         queued=units[PurchaseState.QUEUED],
         sold=units[PurchaseState.SOLD],
         records=len(books.records),
-        users=len({record.user_id for record in holding}),
+        users=0 if limit is None else len({record.user_id for record in holding}),
         journal=len(queued),
     )
 

@@ -124,7 +124,7 @@ class GateBooks:
     records: int
     """How many purchases have a record."""
     users: int
-    """How many users hold units."""
+    """How many users hold units; 0 where no user is limited, and so none is counted."""
     journal: int
     """How many purchases are not final."""
     oldest_due_ms: int | None = None

@@ -111,7 +111,7 @@ class Making:
                     outside=0,
                     queued=0,
                     sold=self.sold,
-                    users=tuple((+self.held).items()),
+                    users=tuple((+self.held).items()) if self.limit is not None else (),
                     records=records,
                 )
             ],

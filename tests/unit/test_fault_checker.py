@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 import attrs
@@ -64,6 +65,16 @@ def sell(books: Books, units: int) -> None:
     books.gates = [attrs.evolve(gate, available=gate.available - units, sold=gate.sold + units)]
 
 
+def users_with(books: Books, user: str, change: int) -> tuple[tuple[str, int], ...]:
+    """Count users' units as the gate does: only where a user is limited."""
+    [sale], [gate] = books.sales, books.gates
+    if sale.per_user_limit is None:
+        return gate.users
+    users = Counter(dict(gate.users))
+    users[user] += change
+    return tuple((+users).items())
+
+
 def write_order(history: History, books: Books, purchase: str, user: str) -> None:
     """Let one more buyer be told ACCEPTED and have an order, whatever there is to sell."""
     at_ms = 9_000
@@ -74,10 +85,9 @@ def write_order(history: History, books: Books, purchase: str, user: str) -> Non
         books.charges.append(Charge(purchase, SALE, purchase, PRICE_MINOR))
     sell(books, 1)
     [gate] = books.gates
-    users = dict(gate.users)
-    users[user] = users.get(user, 0) + 1
+    users = users_with(books, user, 1)
     records = (*gate.records, Held(purchase, "S", user, 1))
-    books.gates = [attrs.evolve(gate, users=tuple(users.items()), records=records)]
+    books.gates = [attrs.evolve(gate, users=users, records=records)]
 
 
 def lose_row(books: Books, purchase: str) -> Row:
@@ -87,12 +97,11 @@ def lose_row(books: Books, purchase: str) -> Row:
     books.events = [one for one in books.events if one.purchase_id != purchase]
     books.charges = books.charges and [x for x in books.charges if x.purchase_id != purchase]
     [gate] = books.gates
-    users = dict(gate.users)
-    users[row.user_id] -= 1
+    users = users_with(books, row.user_id, -1)
     books.gates = [
         attrs.evolve(
             gate,
-            users=tuple((user, units) for user, units in users.items() if units),
+            users=users,
             records=tuple(one for one in gate.records if one.purchase_id != purchase),
         )
     ]
@@ -134,14 +143,13 @@ def leave_a_promise_parked(history: History, books: Books) -> None:
     lose_row(books, asked.purchase_id)
     [sale], [gate] = books.sales, books.gates
     books.sales = [sale]
-    users = dict(gate.users)
-    users[asked.user_id] = users.get(asked.user_id, 0) + 1
+    users = users_with(books, asked.user_id, 1)
     books.gates = [
         attrs.evolve(
             gate,
             available=gate.available - 1,
             queued=1,
-            users=tuple(users.items()),
+            users=users,
             records=(*gate.records, Held(asked.purchase_id, "Q", asked.user_id, 1)),
         )
     ]
@@ -228,14 +236,13 @@ def leave_a_payment_open(history: History, books: Books) -> None:
     books.rows.append(attrs.evolve(row, status="PENDING_PAYMENT"))
     [sale], [gate] = books.sales, books.gates
     books.sales = [attrs.evolve(sale, available=sale.available - 1, pending=1)]
-    users = dict(gate.users)
-    users[row.user_id] = users.get(row.user_id, 0) + 1
+    users = users_with(books, row.user_id, 1)
     books.gates = [
         attrs.evolve(
             gate,
             available=gate.available - 1,
             queued=1,
-            users=tuple(users.items()),
+            users=users,
             records=(*gate.records, Held(row.purchase_id, "Q", row.user_id, 1)),
             journal=(row.purchase_id,),
         )
@@ -321,14 +328,13 @@ def leave_an_entry_in_the_journal(history: History, books: Books) -> None:
     """A purchase is not final, though all is quiet."""
     [gate] = books.gates
     need(gate.available > 0)
-    users = dict(gate.users)
-    users["ann"] = users.get("ann", 0) + 1
+    users = users_with(books, "ann", 1)
     books.gates = [
         attrs.evolve(
             gate,
             available=gate.available - 1,
             reserved=1,
-            users=tuple(users.items()),
+            users=users,
             records=(*gate.records, Held("stuck", "R", "ann", 1)),
             journal=("stuck",),
         )

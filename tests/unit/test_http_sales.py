@@ -183,7 +183,7 @@ async def test_a_sale_moves_through_its_states() -> None:
 
 async def test_sales_are_listed_and_shown_with_live_counts() -> None:
     """The row first, then the gate."""
-    async with selling(Shop()) as shop:
+    async with selling(Shop(), per_user_limit=5) as shop:
         await shop.buy({"userId": 1, "productId": 1})
         [listed] = (await shop.ask("GET", "/sales")).json["sales"]
         shown = (await shop.ask("GET", "/sales/1.1")).json

@@ -44,9 +44,10 @@ class Ledger:
         if record.state is not PurchaseState.ENDED:
             self.units[record.state] += record.quantity
         self.available += before - after
-        held = self.users.pop(record.user_id, 0) + after - before
-        if held:
-            self.users[record.user_id] = held
+        if self.terms.per_user_limit is not None:
+            held = self.users.pop(record.user_id, 0) + after - before
+            if held:
+                self.users[record.user_id] = held
         self.records[record.purchase_id] = record
         if due_ms is None:
             self.journal.pop(record.purchase_id, None)

@@ -271,7 +271,7 @@ def gate_machine(  # noqa: C901 - a machine closes over its gates
                     queued=self.model.units("Q"),
                     sold=self.model.units("S"),
                     records=len(known),
-                    users=len(held_by),
+                    users=0 if self.model.terms.per_user_limit is None else len(held_by),
                     journal=sum(state in "ROQ" for state, *_ in known),
                 )
 

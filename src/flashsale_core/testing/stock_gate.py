@@ -202,7 +202,7 @@ class StockGateContract:
 
     async def test_a_reserved_unit_is_taken_and_journaled(self, gate: StockGate) -> None:
         """Rule 1: unit and journal entry in one step."""
-        sale = await open_sale(gate, units=10)
+        sale = await open_sale(gate, SaleTerms(units=10, per_user_limit=10))
         [answer] = await sale.reserve(claim("p1", quantity=3))
         assert isinstance(answer, Reserved)
         assert answer.record.state is PurchaseState.RESERVED
@@ -466,6 +466,13 @@ class StockGateContract:
         assert await sale.follow(sold=["p1"]) == 0
         books = await sale.books()
         assert (books.available, books.sold, books.journal) == (1, 2, 0)
+
+    async def test_users_are_counted_only_where_they_are_limited(self, gate: StockGate) -> None:
+        """A fifth of what a purchase takes of the gate's memory."""
+        sale = await open_sale(gate, units=10)
+        await sale.reserve(claim("p1"), claim("p2", user="bob"))
+        books = await sale.books()
+        assert (books.records, books.users) == (2, 0)
 
     async def test_releasing_gives_the_unit_back_once_and_burns_the_id(
         self, gate: StockGate

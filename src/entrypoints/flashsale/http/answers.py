@@ -72,7 +72,7 @@ class Gate(Struct, frozen=True, kw_only=True, rename="camel"):
     queued: Annotated[int, Meta(description="Promised, not yet an order.")]
     sold: int
     purchases: Annotated[int, Meta(description="Purchases with a record.")]
-    users: Annotated[int, Meta(description="Users who hold units.")]
+    users: Annotated[int, Meta(description="Users who hold units; 0 where no user is limited.")]
     journal: Annotated[int, Meta(description="Purchases that are not final.")]
     oldest_due_at: _Moment | None = None
 
