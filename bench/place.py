@@ -24,7 +24,7 @@ from tests.servers.redis import Redis
 
 KAFKA_HEAP_MB = 1_024
 DRAIN_S_MAX = 300.0
-POLL_S = 0.05
+POLL_S = 0.1
 OK = 200
 ITEM = "1"
 SALE = "1.1"
@@ -71,12 +71,15 @@ class Place:
     engine: Engine
     database_url: str
     programs: dict[str, Program] = attrs.field(factory=dict)
+    _runner: asyncio.Runner = attrs.field(factory=asyncio.Runner)
+    _connection: Any = None
 
-    def start(self, kind: str, name: str = "", **settings: str) -> Program:
-        """Start a program and wait until it is ready."""
+    def start(self, kind: str, name: str = "", *, waits: bool = True, **settings: str) -> Program:
+        """Start a program, and wait until it is ready."""
         program = self.engine.start(kind, **settings)
         self.programs[name or {"serve": "api"}.get(kind, kind)] = program
-        program.wait_until_ready()
+        if waits:
+            program.wait_until_ready()
         return program
 
     def stop(self, name: str) -> None:
@@ -96,16 +99,19 @@ class Place:
         return usage_of({**ours, **self.servers.pids})
 
     def query(self, statement: str, *args: object) -> list[Any]:
-        """Ask the database."""
+        """Ask the database, by a connection that is kept: connecting again and again costs it."""
+        return self._runner.run(self._ask(statement, *args))
 
-        async def ask_it() -> list[Any]:
-            connection = await asyncpg.connect(self.database_url.replace("+asyncpg", ""))
-            try:
-                return list(await connection.fetch(statement, *args))
-            finally:
-                await connection.close()
+    async def _ask(self, statement: str, *args: object) -> list[Any]:
+        if self._connection is None:
+            self._connection = await asyncpg.connect(self.database_url.replace("+asyncpg", ""))
+        return list(await self._connection.fetch(statement, *args))
 
-        return asyncio.run(ask_it())
+    def close(self) -> None:
+        """Let go of the database."""
+        if self._connection is not None:
+            self._runner.run(self._connection.close())
+        self._runner.close()
 
     def count(self, statement: str, *args: object) -> int:
         """Ask the database for a number."""
@@ -160,9 +166,11 @@ def place(servers: Servers, settings: Mapping[str, str] | None = None) -> Iterat
         }
         with engine(Path(folder), given) as ours:
             ours.prepare()
+            made = Place(servers, ours, url)
             try:
-                yield Place(servers, ours, url)
+                yield made
             finally:
+                made.close()
                 ours.stop()
                 _empty(servers.redis.url)
     servers.postgres.drop_database(url)

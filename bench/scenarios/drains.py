@@ -69,6 +69,7 @@ def _promised(
             rounds += 1
             url = here.programs["api"].url
             total += saturate(url, FILL_S, first=rounds * APART).accepted
+        here.stop("api")
         found = _drained(here, total)
         report.prove(here.proof(name, accepted=total, unsure=256 * rounds))
     return found
@@ -90,10 +91,9 @@ def _one_by_one(servers: Servers, plan: Plan, report: Report, name: str) -> floa
     return rate
 
 
-def _drained(here: Place, total: int, workers: int = 1) -> tuple[float, dict[str, float]]:
-    """Start workers; count from the first order, so that their start does not count."""
-    for number in range(workers):
-        here.start("worker", f"worker {number + 1}" if number else "worker", wait=number == workers - 1)
+def _drained(here: Place, total: int) -> tuple[float, dict[str, float]]:
+    """Start a worker; count from its first order, so that its start does not count."""
+    here.start("worker", waits=False)
     before, had, began = _first_order(here)
     here.drained(total)
     seconds = time.perf_counter() - began
