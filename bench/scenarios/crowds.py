@@ -14,35 +14,49 @@ NAME = "flash crowd, open model"
 
 
 def flash_crowd(servers: Servers, plan: Plan, report: Report) -> None:
-    """Let the crowd come at half the rate at which the same crowd saturates the door."""
+    """Let the crowd come at half the rate at which the door accepts; and at a harder one.
+
+    The first of a crowd are accepted, so half the rate at which purchases are accepted is what a
+    door is to bear. At half the rate of "sold out" the first come faster than anybody can be
+    accepted, and wait in a row; how long is shown without a target.
+    """
+    with place(servers) as here:
+        here.start("serve")
+        here.sell()
+        accepting = Loads(here).load(SATURATING_S).rate
+    _crowd(servers, plan, report, accepting / 2, "", is_target=True)
+    with place(servers) as here:
+        here.start("serve")
+        here.sell(1)
+        refusing = Loads(here).load(SATURATING_S).rate
+    _crowd(servers, plan, report, refusing / 2, ", at half the rate of sold out", is_target=False)
+
+
+def _crowd(
+    servers: Servers, plan: Plan, report: Report, rate: float, how: str, *, is_target: bool
+) -> None:
+    name = NAME + how
     with place(servers) as here:
         api = here.start("serve")
         here.start("worker")
         here.sell(plan.units)
-        saturating = Loads(here).load(SATURATING_S)
-        here.drained(plan.units)
-    with place(servers) as here:
-        api = here.start("serve")
-        here.start("worker")
-        here.sell(plan.units)
-        rate = saturating.rate / 2
         found = come(api.url, rate=rate, buyers=plan.buyers, first=APART)
         here.drained(plan.units)
-        asked = {int(row["user_id"]) for row in here.query("SELECT user_id FROM orders")}
+        ordered = {int(row["user_id"]) for row in here.query("SELECT user_id FROM orders")}
         told = set(found["accepted"])
-        if asked != told:
-            raise AssertionError(
-                f"{len(told - asked)} told and not ordered, {len(asked - told)} else"
-            )
-        proof = here.proof(NAME, accepted=len(told), unsure=0, units=plan.units)
+        if ordered != told:
+            wrong = f"{len(told - ordered)} told and not ordered, {len(ordered - told)} else"
+            raise AssertionError(wrong)
+        proof = here.proof(name, accepted=len(told), unsure=0, units=plan.units)
         report.prove(proof)
-    waits = found["milliseconds"]
-    answers = found["answers"]
+    waits, answers = found["milliseconds"], found["answers"]
     if answers != {"200": plan.units, "429": plan.buyers - plan.units}:
         raise AssertionError(f"other answers than expected: {answers}")
     note = (
         f"{plan.buyers:,} buyers, {plan.units:,} units, {rate:,.0f}/s; p50 {waits['50']:.1f}, "
         f"p99.9 {waits['99.9']:.1f}, max {waits['100']:.1f} ms"
     )
-    report.add(NAME, "p99 from the intended time", waits["99"], "ms", target=at_most(25), note=note)
-    report.add(NAME, "oversold", proof.oversold, "units", target=at_most(0))
+    figure = "p99 from the intended time"
+    target = at_most(25) if is_target else None
+    report.add(name, figure, waits["99"], "ms", target=target, note=note)
+    report.add(name, "oversold", proof.oversold, "units", target=at_most(0))

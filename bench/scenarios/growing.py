@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 from bench.place import Place, Servers, place
 from bench.plan import Plan
@@ -12,6 +13,7 @@ from bench.scenarios.doors import WARM_UP_S, Loads, Rounds
 from bench.usage import rss_mib
 
 WINDOWS = 10
+OPENED_AT_ONCE = 16
 FLAT = 1.1
 """The most expensive tenth of a sale costs at most so many times the cheapest of the others."""
 SHARE_S = 3.0
@@ -61,8 +63,9 @@ def many_sales(servers: Servers, plan: Plan, report: Report) -> None:
         loads, alone, one_of_many, spread = Loads(here), Rounds(), Rounds(), Rounds()
         total = loads.load(WARM_UP_S).accepted
         total += loads.load(plan.round_s, alone).accepted
-        for item in range(2, plan.sales + 1):
-            here.sell(item=str(item))
+        with ThreadPoolExecutor(OPENED_AT_ONCE) as opening:
+            # Its results are read so that an error is raised.
+            list(opening.map(lambda n: here.sell(item=str(n)), range(2, plan.sales + 1)))
         time.sleep(SHARE_S)  # The list of sales is read each second.
         for _ in range(plan.rounds):
             total += loads.load(plan.round_s, one_of_many).accepted
