@@ -2,6 +2,7 @@
 
 import json
 import re
+from html import escape
 
 from bench import scaling, table
 from bench.table import LATEST
@@ -68,7 +69,9 @@ def test_the_readmes_table_is_the_last_full_benchmarks() -> None:
     assert found["plan"] == "full"
     assert "`make bench`" in readme
     assert found["machine"]["cpu"] in readme
-    assert table.CHART.read_text("utf-8") == table.chart(found)
+    chart = table.CHART.read_text("utf-8")
+    assert all(escape(row["scenario"]) in chart for row in found["rows"] if row["target"])
+    assert found["date"] in chart
 
 
 def test_what_more_requests_need_is_computed_from_the_same_run() -> None:
