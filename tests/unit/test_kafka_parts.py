@@ -17,7 +17,7 @@ from flashsale_core.testing.event_bus import dead_letter
 from flashsale_kafka import faults
 from flashsale_kafka.committing import Committer
 from flashsale_kafka.connecting import quiet_driver
-from flashsale_kafka.lanes import Lanes
+from flashsale_kafka.lanes import DELIVERY_BYTES_MAX, Lanes
 from flashsale_kafka.topics import DAY_MS, TopicShape
 from flashsale_kafka.turn import SUSPECT_S, Turn
 from flashsale_kafka.wire import dead_letter_headers, message_of, place_of
@@ -116,6 +116,27 @@ def offsets_of(lanes: Lanes) -> list[str]:
         origins += [message.origin for message in delivery.messages]
         lanes.end(delivery, is_done=True)
     return origins
+
+
+def test_a_delivery_of_large_records_ends_where_it_is_large_enough() -> None:
+    """Nor is more fetched while so much waits; a record larger than that comes alone."""
+    large = b"x" * (DELIVERY_BYTES_MAX // 2)
+    sizes = [large, large, large, large * 3, b"small"]
+    made = Lanes(Channel.REQUESTS, 500, message_of, lambda: None)
+    made.own([FIRST])
+    made.add({FIRST: [record(n, value=body) for n, body in enumerate(sizes)]})
+    assert made.with_room() == []
+    counts = []
+    while (delivery := made.next_delivery()) is not None:
+        counts.append(len(delivery.messages))
+        if len(counts) == 1:
+            # What is given back waits again, and counts again.
+            made.end(delivery, is_done=False)
+            assert made.with_room() == []
+        else:
+            made.end(delivery, is_done=True)
+    assert counts == [2, 2, 2, 1]
+    assert made.with_room() == [FIRST]
 
 
 def test_a_partition_with_a_delivery_in_hand_hands_out_no_other(lanes: Lanes) -> None:

@@ -9,12 +9,17 @@ from aiokafka.structs import ConsumerRecord, TopicPartition
 from flashsale_core.events import Channel, Message
 from flashsale_core.ports import Delivery
 
+DELIVERY_BYTES_MAX = 512 * 1024
+"""Of one delivery, unless a single record is larger: a message may hold hundreds of purchases, and
+a worker with many partitions must not hold all that a broker has. Some 6,000 purchases."""
+
 
 @attrs.define(eq=False)
 class Lane:
     """One owned partition: what waits, what is in hand, and how far it is done."""
 
     waiting: deque[ConsumerRecord] = attrs.field(factory=deque)
+    waiting_bytes: int = 0
     held: Delivery | None = None
     held_records: list[ConsumerRecord] = attrs.field(factory=list)
     done_to: int | None = None
@@ -54,6 +59,7 @@ class Lanes:
         self._is_closing = True
         for lane in self._lanes.values():
             lane.waiting.clear()
+            lane.waiting_bytes = 0
 
     def drop(self) -> None:
         """Own nothing: what is in hand ends without effect."""
@@ -68,18 +74,19 @@ class Lanes:
         """List the partitions of which less than one delivery waits."""
         if self._is_closing:
             return []
-        return [
-            partition
-            for partition, lane in self._lanes.items()
-            if len(lane.waiting) < self._messages_max
-        ]
+        return [partition for partition, lane in self._lanes.items() if self._has_room(lane)]
+
+    def _has_room(self, lane: Lane) -> bool:
+        return len(lane.waiting) < self._messages_max and lane.waiting_bytes < DELIVERY_BYTES_MAX
 
     def add(self, found: Mapping[TopicPartition, Iterable[ConsumerRecord]]) -> None:
         """Put records behind those that wait."""
         for partition, records in found.items():
             lane = self._lanes.get(partition)
             if lane is not None and not self._is_closing:
+                records = list(records)
                 lane.waiting.extend(records)
+                lane.waiting_bytes += sum(map(_bytes_of, records))
 
     def next_delivery(self) -> Delivery | None:
         """Hand out the next, partitions in turn."""
@@ -92,8 +99,11 @@ class Lanes:
         return None
 
     def _hold(self, partition: TopicPartition, lane: Lane) -> Delivery:
-        count = min(self._messages_max, len(lane.waiting))
-        lane.held_records = [lane.waiting.popleft() for _ in range(count)]
+        size, taken = 0, lane.held_records
+        while lane.waiting and len(taken) < self._messages_max and size < DELIVERY_BYTES_MAX:
+            taken.append(lane.waiting.popleft())
+            size += _bytes_of(taken[-1])
+        lane.waiting_bytes -= size
         lane.held = Delivery(
             channel=self._channel,
             partition=partition.partition,
@@ -101,7 +111,7 @@ class Lanes:
             is_suspect=lane.committed_to is None,
             token=partition,
         )
-        if len(lane.waiting) < self._messages_max:
+        if self._has_room(lane):
             self._on_room()
         return lane.held
 
@@ -115,6 +125,7 @@ class Lanes:
             lane.done_to = lane.held_records[-1].offset + 1
         elif not self._is_closing:
             lane.waiting.extendleft(reversed(lane.held_records))
+            lane.waiting_bytes += sum(map(_bytes_of, lane.held_records))
         lane.held = None
         lane.held_records = []
         self._on_room()
@@ -141,3 +152,8 @@ class Lanes:
     def count(self) -> int:
         """Count what waits and what is in hand."""
         return sum(len(lane.waiting) + len(lane.held_records) for lane in self._lanes.values())
+
+
+def _bytes_of(record: ConsumerRecord) -> int:
+    """Say how large a record's body is; one that the driver cannot read has none."""
+    return len(record.value) if record.value is not None else 0
