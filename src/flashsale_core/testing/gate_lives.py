@@ -47,6 +47,13 @@ class GateLivesContract:
         """Use the delays of a real sale."""
         return await make_gate(reserved_due_ms=10_000, queued_due_ms=600_000)
 
+    async def test_users_are_counted_only_where_they_are_limited(self, gate: StockGate) -> None:
+        """A fifth of what a purchase takes of the gate's memory."""
+        sale = await open_sale(gate, TERMS)
+        await sale.reserve(claim("p1"), claim("p2", user="bob"))
+        books = await sale.books()
+        assert (books.records, books.users) == (2, 0)
+
     async def test_an_ended_life_sells_nothing_and_follows_nothing(self, gate: StockGate) -> None:
         """Whoever still believes in it is refused, at every call."""
         sale = await open_sale(gate)

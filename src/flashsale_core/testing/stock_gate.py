@@ -467,13 +467,6 @@ class StockGateContract:
         books = await sale.books()
         assert (books.available, books.sold, books.journal) == (1, 2, 0)
 
-    async def test_users_are_counted_only_where_they_are_limited(self, gate: StockGate) -> None:
-        """A fifth of what a purchase takes of the gate's memory."""
-        sale = await open_sale(gate, units=10)
-        await sale.reserve(claim("p1"), claim("p2", user="bob"))
-        books = await sale.books()
-        assert (books.records, books.users) == (2, 0)
-
     async def test_releasing_gives_the_unit_back_once_and_burns_the_id(
         self, gate: StockGate
     ) -> None:
