@@ -68,7 +68,7 @@ class Client(asyncio.Protocol):
         """Belong to a crowd."""
         self._crowd = crowd
         self._transport: asyncio.Transport
-        self._user, self._meant = 0, 0.0
+        self._user, self._meant, self._is_waiting = 0, 0.0, False
         self._read = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -78,7 +78,7 @@ class Client(asyncio.Protocol):
 
     def buy(self, user: int, meant: float) -> None:
         """Send a purchase."""
-        self._user, self._meant = user, meant
+        self._user, self._meant, self._is_waiting = user, meant, True
         body = b'{"userId":%d,"productId":1}' % user
         self._transport.write(
             b"POST /purchase/buy HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\n"
@@ -95,12 +95,12 @@ class Client(asyncio.Protocol):
         length = int(head.split(b"content-length:", 1)[1].split(b"\r", 1)[0])
         if len(self._read) < at + 4 + length:
             return
-        self._read = b""
+        self._read, self._is_waiting = b"", False
         self._crowd.told(self, self._user, int(head[9:12]), self._meant)
 
     def connection_lost(self, _: Exception | None) -> None:
         """Count what is not answered any more."""
-        self._crowd.answers[0] += 1
+        self._crowd.answers[0] += self._is_waiting
 
 
 async def crowd_of(where: str, rate: float, buyers: int, first: int, clients: int) -> Crowd:

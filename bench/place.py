@@ -148,7 +148,6 @@ class Place:
             lost=max(0, accepted - orders),
             # Every buyer of a load asks once, so a second order of one is one too many.
             duplicates=orders - buyers + max(0, orders - accepted - unsure),
-            facts=-1,
         )
 
 

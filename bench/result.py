@@ -110,8 +110,6 @@ class Proof:
     oversold: int
     lost: int
     duplicates: int
-    facts: int
-    """Follow-up events that were published, counted on the bus; -1 where they were not counted."""
 
     @property
     def holds(self) -> bool:

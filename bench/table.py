@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -77,8 +78,7 @@ def write(report: Report, about: dict[str, Any], folder: Path = RESULTS) -> None
 
 def chart(found: dict[str, Any]) -> str:
     """Draw how far each figure is beyond its target, as a page of its own."""
-    import pygal  # noqa: PLC0415 - of the development tools
-
+    pygal = _pygal()
     bars = pygal.HorizontalBar(
         title="Reached, in parts of the target (1 is the target; more is better)",
         width=1_000,
@@ -98,6 +98,14 @@ def chart(found: dict[str, Any]) -> str:
         "<!doctype html>\n<meta charset='utf-8'>\n<title>Flashsale: figures</title>\n"
         f"<p>{found['command']}, {found['date']}; {where}</p>\n{drawn}\n"
     )
+
+
+def _pygal() -> Any:
+    """Import the library, and take back its finder of plug-ins: of a kind that Python warns of."""
+    import pygal  # noqa: PLC0415 - of the development tools
+
+    sys.meta_path[:] = [one for one in sys.meta_path if type(one).__name__ != "PluginImportFixer"]
+    return pygal
 
 
 def _reached(row: dict[str, Any]) -> float:

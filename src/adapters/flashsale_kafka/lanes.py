@@ -84,9 +84,9 @@ class Lanes:
         for partition, records in found.items():
             lane = self._lanes.get(partition)
             if lane is not None and not self._is_closing:
-                records = list(records)
-                lane.waiting.extend(records)
-                lane.waiting_bytes += sum(map(_bytes_of, records))
+                for record in records:
+                    lane.waiting.append(record)
+                    lane.waiting_bytes += _bytes_of(record)
 
     def next_delivery(self) -> Delivery | None:
         """Hand out the next, partitions in turn."""
