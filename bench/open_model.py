@@ -100,7 +100,8 @@ class Client(asyncio.Protocol):
 
     def connection_lost(self, _: Exception | None) -> None:
         """Count what is not answered any more."""
-        self._crowd.answers[0] += self._is_waiting
+        if self._is_waiting:
+            self._crowd.answers[0] += 1
 
 
 async def crowd_of(where: str, rate: float, buyers: int, first: int, clients: int) -> Crowd:
