@@ -1,6 +1,7 @@
 """The cold path: safe to run twice, and one message's trouble is not another's."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import attrs
 import pytest
@@ -131,6 +132,32 @@ async def test_the_same_delivery_again_changes_nothing(times: int) -> None:
     assert len(await world.events()) == 3
     books = await world.books()
     assert (books.available, books.sold, books.journal) == (0, 2, 0)
+
+
+async def test_many_purchases_of_an_item_cost_one_gate_call_each_way_and_one_transaction(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """However many messages brought them: one reserve, one record, one follow, each for all."""
+    world = World()
+    await world.sell(units=1_000)
+    calls: list[tuple[str, int]] = []
+
+    def counted(name: str, port: object, size_of: Callable[[Any], int]) -> None:
+        inner = getattr(port, name)
+
+        async def call(first: Any, *rest: Any) -> Any:
+            calls.append((name, size_of(first)))
+            return await inner(first, *rest)
+
+        monkeypatch.setattr(port, name, call)
+
+    counted("reserve", world.gate, lambda batches: len(batches[0].claims))
+    counted("follow", world.gate, lambda batches: len(batches[0].sold))
+    counted("record", world.database.orders, len)
+    promises = [promise(sale_of(world), *(f"p{n}-{m}" for m in range(30))) for n in range(10)]
+    await world.parking.deliver([world.message(one, at) for at, one in enumerate(promises)])
+    assert calls == [("reserve", 300), ("record", 300), ("follow", 300)]
+    assert (await world.books()).sold == 300
 
 
 async def test_duplicates_within_one_delivery_have_one_effect() -> None:
