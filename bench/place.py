@@ -25,6 +25,8 @@ from tests.servers.redis import Redis
 KAFKA_HEAP_MB = 1_024
 DRAIN_S_MAX = 300.0
 POLL_S = 0.1
+QUEUES_MAX = 16
+"""More than there are accepted queues; deleting one that is not there does nothing."""
 OK = 200
 ITEM = "1"
 SALE = "1.1"
@@ -175,7 +177,22 @@ def place(servers: Servers, settings: Mapping[str, str] | None = None) -> Iterat
                 made.close()
                 ours.stop()
                 _empty(servers.redis.url)
+                if servers.bus.kind == "rabbitmq":
+                    asyncio.run(_delete_queues(servers.bus.url, given))
     servers.postgres.drop_database(url)
+
+
+async def _delete_queues(url: str, names: Mapping[str, str]) -> None:
+    """Take away what nobody reads any more: a hundred thousand events of the scenario before."""
+    import aio_pika  # noqa: PLC0415 - an extra
+
+    accepted = names["FLASHSALE_ACCEPTED_TOPIC"]
+    queues = [f"{accepted}.{number}" for number in range(QUEUES_MAX)]
+    queues += [names[f"FLASHSALE_{name}_TOPIC"] for name in ("ORDERS", "REQUESTS", "DEAD_LETTER")]
+    async with await aio_pika.connect(url) as connection:
+        channel = await connection.channel()
+        for queue in queues:
+            await channel.queue_delete(queue)
 
 
 def _empty(redis_url: str) -> None:
