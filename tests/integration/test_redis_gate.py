@@ -13,6 +13,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from flashsale_core.errors import Unavailable, Why
 from flashsale_core.model import Door, Epoch, SaleId, SaleState, SaleTerms
+from flashsale_core.outcomes import Reserved
 from flashsale_core.ports import ClaimBatch, StockGate
 from flashsale_core.rates import RateLimits
 from flashsale_core.testing.gate_lives import GateLivesContract
@@ -432,3 +433,19 @@ def test_memory_and_redis_limit_alike(redis_server: Redis) -> None:
             machine, settings=settings(max_examples=40, stateful_step_count=40, deadline=None)
         )
         runner.run(wire.aclose())
+
+
+async def test_a_connection_that_the_server_has_closed_is_not_sent_on(
+    wire: Wire, redis_server: Redis, make_gate: MakeGate
+) -> None:
+    """A purchase sent there would have an unknown outcome, though nothing was ever read of it."""
+    sale = await open_sale(await make_gate(), units=10)
+    [number] = await wire.run([("CLIENT", "ID")])
+    other = Wire(redis_server.url)
+    assert await other.run([("CLIENT", "KILL", "ID", number)]) == [1]
+    # The server has closed before it answers anybody else; the loop hears of both in turn.
+    await other.run([("PING",)])
+    await asyncio.sleep(0)
+    [answer] = await sale.reserve(claim("p1"))
+    assert isinstance(answer, Reserved)
+    await other.aclose()

@@ -408,7 +408,10 @@ async def test_a_call_cancelled_in_its_commit_waits_until_the_outcome_is_known(
             await committing
         assert len(await direct.orders.find(PurchaseId("p1"))) == 1
         assert await sessions_in_transaction(url) == 0
-        backends = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'flashsale'"
+        backends = (
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'flashsale' "
+            "AND datname = current_database()"
+        )
         before = await ask(url, backends)
         assert (await database.orders.find(PurchaseId("p1")))[0].quantity == 1
         assert await ask(url, backends) == before, "the connection was kept"

@@ -158,6 +158,7 @@ class Wire:
             async with asyncio.timeout(silence_s) as deadline:
                 connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]
                 try:
+                    await _alive(connection)
                     packed = _packed(commands)
                     was_sent = True
                     if is_waited_for and (sent_s := now_s()) - began_s > PROMPT_S:
@@ -196,6 +197,17 @@ class Wire:
     async def aclose(self) -> None:
         """Close every connection."""
         await self._pool.aclose()
+
+
+async def _alive(connection: AbstractConnection) -> None:
+    """Connect again where the server has closed: what was sent there would be of unknown effect.
+
+    The pool looks for this only without RESP3.
+    """
+    reader = connection._reader  # noqa: SLF001 - nothing public tells it without a system call
+    if reader is not None and reader.at_eof():
+        await connection.disconnect(nowait=True)
+        await connection.connect()  # type: ignore[no-untyped-call]
 
 
 def _packed(commands: Sequence[Command]) -> bytes:
