@@ -17,17 +17,16 @@ CLIENTS = 256
 SPARE_S = 30
 """What a load generator may take beyond its time before it is given up."""
 LUA = """
-local me, first, items, named, known = 0, 1, 1, false, 0
-function setup(thread) thread:set("me", known); known = known + 1 end
+local first, items, one, named = 1, 1, "1", false
 function init(args)
-  first, items, named = tonumber(args[1]), tonumber(args[2]), args[3] == "named"
+  first, items, named, one = tonumber(args[1]), tonumber(args[2]), args[3] == "named", args[5]
   wrk.method, wrk.headers["Content-Type"] = "POST", "application/json"
   path = args[4]
 end
 function request()
   first = first + 1
-  local item = items == 1 and 1 or (first % items) + 1
-  local body = '{"userId":' .. first .. ',"productId":' .. item
+  local item = items == 1 and one or (first % items) + 1
+  local body = '{"userId":' .. first .. ',"productId":"' .. item .. '"'
   if named then body = body .. ',"purchaseId":"n' .. first .. '"' end
   return wrk.format(nil, path, nil, body .. '}')
 end
@@ -65,13 +64,15 @@ def saturate(
     *,
     first: int,
     items: int = 1,
+    item: str = "1",
     named: bool = False,
     path: str = "/purchase/buy",
     clients: int = CLIENTS,
 ) -> Saturated:
     """Ask on so many connections for so long; each buyer is another, counted from `first`.
 
-    `named`: each brings a purchase id. Raises RuntimeError where anything stayed unanswered.
+    They want `item`, or each another of so many `items`. `named`: each brings a purchase id.
+    Raises RuntimeError where anything stayed unanswered.
     """
     program = shutil.which("wrk")
     if program is None:
@@ -81,7 +82,7 @@ def saturate(
         script = Path(folder) / "buy.lua"
         script.write_text(LUA)
         words = [program, "-t1", f"-c{clients}", f"-d{seconds}s", "-s", str(script), url, "--"]
-        words += [str(first), str(items), "named" if named else "unnamed", path]
+        words += [str(first), str(items), "named" if named else "unnamed", path, item]
         said = _said(words, seconds)
     [line] = re.findall(r"^\{.*\}$", said, re.MULTILINE)
     found = json.loads(line)

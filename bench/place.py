@@ -30,6 +30,10 @@ QUEUES_MAX = 16
 OK = 200
 ITEM = "1"
 SALE = "1.1"
+STANDING = """
+SELECT count(*), count(DISTINCT (sale_id, user_id)), sum(quantity)
+FROM orders WHERE status = 'CONFIRMED' AND sale_id LIKE $1
+"""
 ENDLESS = 900_000_000
 """Stock that no run comes near."""
 
@@ -131,16 +135,22 @@ class Place:
                 raise TimeoutError(f"{self.orders()} of {orders} orders after {seconds} s")
             time.sleep(POLL_S)
 
-    def proof(self, scenario: str, *, accepted: int, unsure: int, units: int = ENDLESS) -> Proof:
+    def proof(
+        self,
+        scenario: str,
+        *,
+        accepted: int,
+        unsure: int,
+        units: int = ENDLESS,
+        sale: str = "%",
+    ) -> Proof:
         """Compare what buyers were told with what stands; call it when everything is drained.
 
         Purchases that were under way when the load stopped may stand beyond those accepted.
+        `sale` looks at one sale alone.
         """
-        orders = self.count("SELECT count(*) FROM orders WHERE status = 'CONFIRMED'")
-        buyers = self.count(
-            "SELECT count(DISTINCT (sale_id, user_id)) FROM orders WHERE status = 'CONFIRMED'"
-        )
-        sold = self.count("SELECT sum(quantity) FROM orders WHERE status = 'CONFIRMED'")
+        [row] = self.query(STANDING, sale)
+        orders, buyers, sold = (int(one or 0) for one in row)
         return Proof(
             scenario=scenario,
             accepted=accepted,
