@@ -123,16 +123,16 @@ class Place:
         """Ask the database for a number."""
         return int(self.query(statement, *args)[0][0] or 0)
 
-    def orders(self) -> int:
+    def orders(self, sale: str = "%") -> int:
         """Count what is sold: kept by the database with the sale, so that looking costs nothing."""
-        return self.count("SELECT sum(sold) FROM sales")
+        return self.count("SELECT sum(sold) FROM sales WHERE sale_id LIKE $1", sale)
 
-    def drained(self, orders: int, seconds: float = DRAIN_S_MAX) -> None:
-        """Wait until so many orders stand and every follow-up event is published."""
-        until = time.monotonic() + seconds
-        while self.orders() < orders or self.count("SELECT count(*) FROM outbox"):
+    def drained(self, orders: int, sale: str = "%") -> None:
+        """Wait until so many orders stand, of one sale or of all, and every event is published."""
+        until = time.monotonic() + DRAIN_S_MAX
+        while self.orders(sale) < orders or self.count("SELECT count(*) FROM outbox"):
             if time.monotonic() > until:
-                raise TimeoutError(f"{self.orders()} of {orders} orders after {seconds} s")
+                raise TimeoutError(f"{self.orders(sale)} of {orders} after {DRAIN_S_MAX} s")
             time.sleep(POLL_S)
 
     def proof(

@@ -77,6 +77,7 @@ def buy(ours: Engine, item: int, purchase: str) -> Answer:
     return ask("POST", f"{ours.doors[0]}/purchase/buy", body)
 
 
+@pytest.mark.long
 @pytest.mark.alone
 @pytest.mark.timeout(180)
 async def test_a_primary_that_dies_loses_no_promise_and_stops_no_other_sale(

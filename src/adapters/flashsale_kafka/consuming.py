@@ -24,7 +24,7 @@ from flashsale_kafka.reading import Reader
 from flashsale_kafka.wire import message_of
 
 FETCH_BYTES_MAX = 16 * 1024 * 1024
-PARTITION_BYTES_MAX = 1_048_576
+PARTITION_BYTES_MAX = 524_288
 """What one fetch brings of one partition; a worker holds at most twice this of each."""
 FETCH_WAIT_MS_MAX = 100
 """A partition that has room again is not asked for before the fetch under way returned."""

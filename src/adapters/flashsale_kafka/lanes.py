@@ -9,9 +9,9 @@ from aiokafka.structs import ConsumerRecord, TopicPartition
 from flashsale_core.events import Channel, Message
 from flashsale_core.ports import Delivery
 
-DELIVERY_BYTES_MAX = 512 * 1024
+DELIVERY_BYTES_MAX = 256 * 1024
 """Of one delivery, unless a single record is larger: a message may hold hundreds of purchases, and
-a worker with many partitions must not hold all that a broker has. Some 6,000 purchases."""
+a worker with many partitions must not hold all that a broker has. Some 3,000 purchases."""
 
 
 @attrs.define(eq=False)
