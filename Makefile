@@ -76,7 +76,7 @@ antitests: $(VENV)/.installed-dev ## take each protective mechanism out of a cop
 	@$(BIN)/python -m tests.antitests
 
 .PHONY: antitests-short
-antitests-short: $(VENV)/.installed-dev ## the same, of those whose tests need no server
+antitests-short: $(VENV)/.installed-dev ## the same, of half of those whose tests need no server
 	@$(BIN)/python -m tests.antitests --short
 
 .PHONY: drills
