@@ -31,6 +31,8 @@ def flash_crowd(servers: Servers, plan: Plan, report: Report) -> None:
         here.sell()
         accepting = Loads(here).load(SATURATING_S).rate
     _crowd(servers, plan, report, accepting / 2, target=at_most(25))
+    if plan.name == "quick":
+        return
     _crowd(servers, plan, report, accepting / 2, ", the worker begins afterwards", is_beside=False)
     with place(servers) as here:
         here.start("serve")
