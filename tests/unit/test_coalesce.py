@@ -196,6 +196,31 @@ async def test_marks_travel_alone_without_traffic_and_at_the_end() -> None:
     assert await sale.state("p2") is PurchaseState.QUEUED
 
 
+async def test_marks_wait_for_their_own_sales_call_while_others_go_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A call of the same sale carries them; a sale that has none is not waited for for ever."""
+    monkeypatch.setattr("flashsale_coalesce.gate.MARKS_ALONE_AFTER_S_MAX", 0.1)
+    slow = SlowGate()
+    gate = CoalescingGate(slow, marks_alone_after_s=0.005)
+    busy, quiet = await open_sale(gate, units=10_000), await open_sale(gate, units=100)
+    for sale in (busy, quiet):
+        await sale.reserve(claim("p1"))
+        await gate.mark_queued(sale.sale_id, sale.epoch, [PurchaseId("p1")])
+    began = asyncio.get_running_loop().time()
+    number = 1
+    async with asyncio.timeout(5):
+        while await quiet.state("p1") is not PurchaseState.QUEUED:
+            number += 1
+            await busy.reserve(claim(f"p{number}", user=f"u{number}"))
+            await gate.mark_queued(busy.sale_id, busy.epoch, [PurchaseId(f"p{number}")])
+            await asyncio.sleep(0.001)
+    assert asyncio.get_running_loop().time() - began >= 0.1
+    alone = [batch for call in slow.calls for batch in call if not batch.claims]
+    assert {batch.sale_id for batch in alone} == {quiet.sale_id}
+    await gate.aclose()
+
+
 async def test_the_workers_door_is_not_held_up() -> None:
     """A worker brings its own batches."""
     slow = SlowGate()

@@ -23,9 +23,9 @@ MARKS_MAX = 100_000
 """Marks kept while the gate is away; beyond it the oldest are lost, and the sweeper repeats."""
 MARKS_ALONE_AFTER_S = 0.05
 """Where no call would carry them for so long, marks travel by themselves."""
-MARKS_WAIT_CALLS = 10
-"""So many times as long marks wait while calls go on, each of another sale: with a thousand sales
-the next call of the same one is a quarter of a second away, and carries them for nothing."""
+MARKS_ALONE_AFTER_S_MAX = 0.5
+"""So long marks wait while calls of other sales go on: with a thousand sales the next call of the
+same one is a quarter of a second away, and carries them for nothing."""
 
 Told = Callable[[str, int, float], None]
 _Sale = tuple[SaleId, Epoch]
@@ -57,10 +57,10 @@ class CoalescingGate:
         self._told = told
         self._waiting: deque[_Waiting] = deque()
         self._marks: dict[_Sale, dict[PurchaseId, None]] = {}
+        self._alone_at: dict[_Sale, float] = {}
         self._sending: asyncio.Task[None] | None = None
         self._alone: asyncio.TimerHandle | None = None
-        self._calls = 0
-        self._looks = 0
+        self._has_called = False
         self._closed = False
 
     def __getattr__(self, name: str) -> Any:
@@ -87,7 +87,10 @@ class CoalescingGate:
         self, sale_id: SaleId, epoch: Epoch, purchase_ids: Sequence[PurchaseId]
     ) -> Unavailable | None:
         """Keep the marks for the next call."""
-        kept = self._marks.setdefault((sale_id, epoch), {})
+        kept = self._marks.get((sale_id, epoch))
+        if kept is None:
+            kept = self._marks[sale_id, epoch] = {}
+            self._alone_at[sale_id, epoch] = time.monotonic() + MARKS_ALONE_AFTER_S_MAX
         kept.update(dict.fromkeys(purchase_ids))
         while len(kept) > MARKS_MAX:
             del kept[next(iter(kept))]
@@ -100,15 +103,15 @@ class CoalescingGate:
             self._alone = loop.call_later(self._marks_alone_after_s, self._wake_for_marks)
 
     def _wake_for_marks(self) -> None:
+        """Send the marks of sales that no call came for; while calls go on, one may come yet."""
         self._alone = None
-        self._looks += 1
-        is_busy = self._calls > 0 and self._looks < MARKS_WAIT_CALLS
-        self._calls = 0
-        if self._sending is not None or is_busy:
-            self._set_timer()  # A call is under way, or was just now; the next may carry them.
-        elif self._marks:
-            self._looks = 0
-            self._sending = asyncio.get_running_loop().create_task(self._send_marks())
+        has_called, self._has_called = self._has_called, False
+        now = time.monotonic()
+        sales = [sale for sale, at in self._alone_at.items() if at <= now or not has_called]
+        if self._sending is None and sales:
+            self._sending = asyncio.get_running_loop().create_task(self._send_marks(sales))
+        else:
+            self._set_timer()
 
     async def _send(self) -> None:
         """Send calls until nobody waits: one at a time, each as large as it has become."""
@@ -134,7 +137,7 @@ class CoalescingGate:
             riders.setdefault((one.batch.sale_id, one.batch.epoch), []).append(one)
         batches = [self._merged(sale, members) for sale, members in riders.items()]
         started = time.perf_counter()
-        self._calls += 1
+        self._has_called = True
         try:
             replies = await self._gate.reserve(batches)
             self._told("reserve", len(calls), time.perf_counter() - started)
@@ -179,27 +182,36 @@ class CoalescingGate:
             return
         for purchase_id in carried:
             kept.pop(purchase_id, None)
-        if not kept:
-            del self._marks[sale]
+        if kept:
+            # They came since; the call that carried the others shows that there are more.
+            self._alone_at[sale] = time.monotonic() + MARKS_ALONE_AFTER_S_MAX
+        else:
+            del self._marks[sale], self._alone_at[sale]
 
-    async def _send_marks(self) -> None:
+    async def _send_marks(self, sales: Sequence[_Sale]) -> None:
         try:
             with suppress(Unavailable):
-                await self._mark_all()
+                await self._mark(sales)
         finally:
             self._sending = None
             if self._waiting:
                 self._sending = asyncio.get_running_loop().create_task(self._send())
             self._set_timer()
 
-    async def _mark_all(self) -> None:
-        """Send the marks of all sales in one call without a claim; what it refused, by themselves.
+    async def _mark(self, sales: Sequence[_Sale]) -> None:
+        """Send the marks of sales in one call without a claim; what it refused, by themselves.
 
         A gate that is out of memory reserves nothing, and still marks.
         """
         batches = [
-            ClaimBatch(sale_id=sale_id, epoch=epoch, door=Door.HTTP, claims=(), queued=tuple(kept))
-            for (sale_id, epoch), kept in self._marks.items()
+            ClaimBatch(
+                sale_id=sale[0],
+                epoch=sale[1],
+                door=Door.HTTP,
+                claims=(),
+                queued=tuple(self._marks[sale]),
+            )
+            for sale in sales
         ]
         try:
             replies = await self._gate.reserve(batches)
@@ -222,7 +234,7 @@ class CoalescingGate:
         while self._sending is not None:
             await asyncio.wait([self._sending])
         if self._marks:
-            await self._send_marks()
+            await self._send_marks(list(self._marks))
 
 
 def _share_out(members: Sequence[_Waiting], reply: GateReply | Unavailable) -> None:

@@ -24,6 +24,10 @@ _PREFLIGHT: RawHeaders = [
 ]
 
 
+VARIES: RawHeaders = [(b"vary", b"origin")]
+"""What every answer carries where origins are told apart."""
+
+
 class _Cors:
     """What browsers of other origins are told."""
 
@@ -44,7 +48,7 @@ class _Cors:
 
     def of_every_answer(self, asked: RawHeaders) -> RawHeaders:
         """Say what an answer carries: at least that it differs by origin."""
-        return self.headers_of(asked) or [(b"vary", b"origin")]
+        return self.headers_of(asked) or VARIES
 
 
 class _ShortCut:
@@ -105,7 +109,7 @@ class Front:
             if headers is not None and _is_preflight(scope):
                 await send_answer(Answer(204, headers + _PREFLIGHT, b"", "preflight"), send)
                 return
-            send = _with_headers(send, self._cors.of_every_answer(scope["headers"]))
+            send = _with_headers(send, headers or VARIES)
         root_path = scope.get("root_path", "")
         path = _below(scope["path"], root_path)
         if path == BUY_PATH and scope["method"] == "POST":
