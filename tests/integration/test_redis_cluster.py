@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -13,7 +12,6 @@ from flashsale_coalesce.guarding import GuardedGate
 from flashsale_core.errors import Invalid, Unavailable, Why
 from flashsale_core.model import SaleId, SaleTerms
 from flashsale_core.ports import StockGate
-from flashsale_core.rates import RateLimits
 from flashsale_core.testing.gate_lives import GateLivesContract
 from flashsale_core.testing.gate_rates import GateRatesContract, MakeRatedGate
 from flashsale_core.testing.stock_gate import (
@@ -27,6 +25,7 @@ from flashsale_redis import RedisStockGate, gate_library, open_redis_gate
 from flashsale_redis.cluster import ClusterWire
 from flashsale_redis.operating_cluster import RedisClusterOperator
 from flashsale_redis.wire import Wire
+from tests.integration.gates import gates_on, limited_gates_on
 from tests.integration.granted import PASSWORDS, grant_redis, lines
 from tests.servers import launch
 from tests.servers.authority import Authority
@@ -57,17 +56,7 @@ async def wire(cluster: RedisCluster) -> AsyncIterator[ClusterWire]:
 @pytest.fixture
 def make_gate(wire: ClusterWire) -> MakeGate:
     """Gates with other delays on one namespace, so that they see the same sales."""
-    namespace = f"t{uuid.uuid4().hex[:12]}"
-
-    async def make(*, reserved_due_ms: int = 10_000, queued_due_ms: int = 600_000) -> StockGate:
-        return RedisStockGate(
-            wire,
-            namespace=namespace,
-            reserved_due_ms=reserved_due_ms,
-            queued_due_ms=queued_due_ms,
-        )
-
-    return make
+    return gates_on(wire)
 
 
 class TestClusterStockGate(StockGateContract):
@@ -84,11 +73,7 @@ class TestClusterGateRates(GateRatesContract):
     @pytest.fixture
     def make_gate(self, wire: ClusterWire) -> MakeRatedGate:
         """Make a gate with limits, on a namespace of its own."""
-
-        async def make(limits: RateLimits) -> StockGate:
-            return RedisStockGate(wire, namespace=f"t{uuid.uuid4().hex[:12]}", rates=limits)
-
-        return make
+        return limited_gates_on(wire)
 
 
 async def sales_everywhere(gate: StockGate, cluster: RedisCluster) -> dict[int, OpenSale]:

@@ -14,7 +14,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from flashsale_core.errors import Unavailable, Why
 from flashsale_core.model import Door, Epoch, SaleId, SaleState, SaleTerms
 from flashsale_core.outcomes import Reserved
-from flashsale_core.ports import ClaimBatch, StockGate
+from flashsale_core.ports import ClaimBatch
 from flashsale_core.rates import RateLimits
 from flashsale_core.testing.gate_lives import GateLivesContract
 from flashsale_core.testing.gate_machine import gate_machine
@@ -31,6 +31,7 @@ from flashsale_memory.gate import MemoryStockGate
 from flashsale_redis import RedisStockGate, gate_library
 from flashsale_redis.library import GateLibrary
 from flashsale_redis.wire import Wire
+from tests.integration.gates import gates_on, limited_gates_on
 from tests.servers.redis import Redis, running_redis
 
 BUSY_LUA = """
@@ -57,17 +58,7 @@ async def wire(redis_server: Redis) -> AsyncIterator[Wire]:
 @pytest.fixture
 def make_gate(wire: Wire) -> MakeGate:
     """Gates with other delays on one namespace, so that they see the same sales."""
-    namespace = f"t{uuid.uuid4().hex[:12]}"
-
-    async def make(*, reserved_due_ms: int = 10_000, queued_due_ms: int = 600_000) -> StockGate:
-        return RedisStockGate(
-            wire,
-            namespace=namespace,
-            reserved_due_ms=reserved_due_ms,
-            queued_due_ms=queued_due_ms,
-        )
-
-    return make
+    return gates_on(wire)
 
 
 class TestRedisStockGate(StockGateContract):
@@ -84,11 +75,7 @@ class TestRedisGateRates(GateRatesContract):
     @pytest.fixture
     def make_gate(self, wire: Wire) -> MakeRatedGate:
         """Make a gate with limits, on a namespace of its own."""
-
-        async def make(limits: RateLimits) -> StockGate:
-            return RedisStockGate(wire, namespace=f"t{uuid.uuid4().hex[:12]}", rates=limits)
-
-        return make
+        return limited_gates_on(wire)
 
     async def test_the_counts_are_one_key_that_expires_and_the_only_place_of_an_address(
         self, wire: Wire, make_gate: MakeRatedGate

@@ -14,7 +14,7 @@ from flashsale_core.ports import ClaimBatch, FollowBatch, GateBooks
 from flashsale_core.testing.stock_gate import claim
 from flashsale_redis import RedisStockGate
 from flashsale_redis.pieces import CLAIMS_MAX, ROUND_MAX
-from flashsale_redis.wire import Command, Wire
+from flashsale_redis.wire import Command, Then, Wire
 
 TAKEN = msgspec.msgpack.encode([["T", 1_700_000_000_000]])
 OOM = OutOfMemoryError("command not allowed when used memory > 'maxmemory'.")
@@ -32,11 +32,13 @@ class Scripted(Wire):
     async def run(
         self,
         commands: Sequence[Command],
+        then: Then | None = None,
         *,
         deadline_s: float | None = None,
         is_waited_for: bool = False,
     ) -> list[Any]:
         """Answer as prepared; without anything left, each command with 0."""
+        assert then is None
         self.seen.append(len(commands))
         if not self.rounds:
             return [0] * len(commands)

@@ -200,7 +200,7 @@ class RedisLives:
             )
             return [self._call("adopt", sale_id, epoch) for sale_id, epoch in alive]
 
-        replies = await server.run_in_turn(
+        replies = await server.run(
             [self._call("armed_epoch", sale[0], of=version) for sale, version in questions],
             adopt_what_is_armed,
             deadline_s=LOAD_DEADLINE_S,

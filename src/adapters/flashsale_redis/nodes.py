@@ -42,30 +42,18 @@ class Node:
     async def run(
         self,
         commands: Sequence[Command],
+        then: Then | None = None,
         *,
         deadline_s: float | None = None,
         is_waited_for: bool = False,
     ) -> list[Any]:
-        """See `Wire.run`; a MOVED is a reply like others."""
-        return await self.run_in_turn(
-            commands, None, deadline_s=deadline_s, is_waited_for=is_waited_for
-        )
-
-    async def run_in_turn(
-        self,
-        commands: Sequence[Command],
-        then: Then | None,
-        *,
-        deadline_s: float | None = None,
-        is_waited_for: bool = False,
-    ) -> list[Any]:
-        """See `Wire.run_in_turn`. Nothing has happened where it was not asked."""
+        """See `Wire.run`; a MOVED is a reply like others. What is not asked has not happened."""
         if self.is_silent:
             raise self._away(Unavailable(Why.GATE_AWAY, f"not asked again yet: {self._detail}"))
         now_s = asyncio.get_running_loop().time
         began_s = now_s()
         try:
-            replies = await self._wire.run_in_turn(
+            replies = await self._wire.run(
                 commands, then, deadline_s=deadline_s, is_waited_for=is_waited_for
             )
         except Unavailable as away:

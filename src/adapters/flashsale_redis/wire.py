@@ -47,21 +47,12 @@ class GateServer(Protocol):
     async def run(
         self,
         commands: Sequence[Command],
+        then: Then | None = None,
         *,
         deadline_s: float | None = None,
         is_waited_for: bool = False,
     ) -> list[Any]:
         """See `Wire.run`."""
-
-    async def run_in_turn(
-        self,
-        commands: Sequence[Command],
-        then: Then | None,
-        *,
-        deadline_s: float | None = None,
-        is_waited_for: bool = False,
-    ) -> list[Any]:
-        """See `Wire.run_in_turn`."""
 
 
 class GateWire(Protocol):
@@ -125,30 +116,16 @@ class Wire:
     async def run(
         self,
         commands: Sequence[Command],
+        then: Then | None = None,
         *,
         deadline_s: float | None = None,
         is_waited_for: bool = False,
     ) -> list[Any]:
         """Send all, then read a reply each; an error REPLY is returned in its place.
 
+        What `then` makes of the replies is sent on the very same connection, and answered instead.
         With `is_waited_for` a buyer waits, and a silence ends it sooner (`SILENCE_SHARE`).
         Raises Unavailable; `may_have_happened` once the first byte may have left.
-        """
-        return await self.run_in_turn(
-            commands, None, deadline_s=deadline_s, is_waited_for=is_waited_for
-        )
-
-    async def run_in_turn(
-        self,
-        commands: Sequence[Command],
-        then: Then | None,
-        *,
-        deadline_s: float | None = None,
-        is_waited_for: bool = False,
-    ) -> list[Any]:
-        """Do the same, and then what the replies ask for, on the very same connection.
-
-        Answers the replies of the last that was sent.
         """
         was_sent = False
         now_s, whole_s = asyncio.get_running_loop().time, deadline_s or self._deadline_s

@@ -12,7 +12,7 @@ ANTITESTS = (
         name="cluster-node-is-asked-once",
         promise=17,
         mechanism="a node of a cluster that kept silent is not asked again by any buyer",
-        where=f"{NODE}run_in_turn",
+        where=f"{NODE}run",
         patches=(
             Patch(
                 "        if self.is_silent:\n            raise",
@@ -26,7 +26,7 @@ ANTITESTS = (
         name="cluster-node-is-looked-after",
         promise=17,
         mechanism="behind everybody's back it is found out that it answers again",
-        where=f"{NODE}run_in_turn",
+        where=f"{NODE}run",
         patches=(Patch("                self._fell_silent(self)\n"),),
         test=HANGING,
         reddens_by="TimeoutError",

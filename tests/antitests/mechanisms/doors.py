@@ -60,7 +60,7 @@ ANTITESTS = (
         name="late-reply",
         promise=15,
         mechanism="a reply of the gate that comes too late answers no other caller",
-        where="src/adapters/flashsale_redis/wire.py:Wire.run_in_turn",
+        where="src/adapters/flashsale_redis/wire.py:Wire.run",
         patches=(
             Patch("                    await connection.disconnect(nowait=True)\n"),
             # The driver does the same, where it is not told otherwise.

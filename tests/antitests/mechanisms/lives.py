@@ -107,7 +107,7 @@ ANTITESTS = (
         where="src/adapters/flashsale_redis/lives.py:RedisLives._adopted",
         patches=(
             Patch(
-                "        replies = await server.run_in_turn(\n"
+                "        replies = await server.run(\n"
                 '            [self._call("armed_epoch", sale[0], of=version) '
                 "for sale, version in questions],\n"
                 "            adopt_what_is_armed,\n"

@@ -143,7 +143,7 @@ ANTITESTS = (
         name="gate-deadline",
         promise=17,
         mechanism="a gate that hangs is given up within its share of the buyer's time",
-        where="src/adapters/flashsale_redis/wire.py:Wire.run_in_turn",
+        where="src/adapters/flashsale_redis/wire.py:Wire.run",
         patches=(
             Patch(
                 "asyncio.timeout(silence_s) as deadline:",
