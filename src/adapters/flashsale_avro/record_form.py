@@ -12,7 +12,6 @@ from typing import Any, Final, cast
 import attrs
 from fastavro import parse_schema, schemaless_reader, schemaless_writer
 
-from flashsale_avro.flat_form import FlatWriter, flat_writer
 from flashsale_avro.plain_schema import SCHEMA_CHARS_MAX, PlainSchema, plain
 from flashsale_avro.resolution import kind_of, resolve
 from flashsale_avro.schema_files import SchemaName, schema_texts
@@ -31,7 +30,6 @@ class RecordForm:
     """The writer's symbols of `SourceType`, in the writer's order."""
     _writer: Any = attrs.field(repr=False)
     _reader: Any = attrs.field(repr=False)
-    _flat: FlatWriter | None = attrs.field(default=None, repr=False)
 
     def read(self, body: bytes, start: int) -> dict[str, Any]:
         """Read the record that begins at `start` and ends with the body; an enum is an index.
@@ -52,8 +50,6 @@ class RecordForm:
 
     def write(self, header: bytes, record: dict[str, Any]) -> bytes:
         """Write a record of one of our own schemas behind its header; an enum is an index."""
-        if self._flat is not None and (written := self._flat(header, record)) is not None:
-            return written
         target = io.BytesIO()
         target.write(header)
         schemaless_writer(target, self._writer, record)
@@ -67,8 +63,7 @@ class RecordForm:
 def own_form(name: SchemaName) -> RecordForm:
     """Prepare one of the schemas of this package for reading and writing."""
     schema = plain(json.loads(schema_texts()[name]))
-    bare = _bare(schema)
-    return RecordForm(name, resolve(schema, schema), parse_schema(bare), None, flat_writer(bare))
+    return RecordForm(name, resolve(schema, schema), parse_schema(_bare(schema)), None)
 
 
 def admit(text: str) -> RecordForm:
