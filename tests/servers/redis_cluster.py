@@ -144,7 +144,9 @@ def _form(cluster: RedisCluster) -> None:
 def _all_know(cluster: RedisCluster, count: int) -> bool:
     infos = [_info(cluster, node) for node in cluster.nodes]
     return all(
-        int(info["cluster_known_nodes"]) == count and info["cluster_state"] == "ok"
+        int(info["cluster_known_nodes"]) == count
+        and int(info["cluster_slots_assigned"]) == SLOTS
+        and info["cluster_state"] == "ok"
         for info in infos
     )
 
