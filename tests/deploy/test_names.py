@@ -38,7 +38,7 @@ ROUTE = re.compile(
 COMMAND = re.compile(
     r"(?:^|[`;\"&] ?|\$ |run )flashsale ([a-z][a-z-]*(?: [a-z][a-z-]*)?)", re.MULTILINE
 )
-TARGET = re.compile(r"(?:[`(]|&& )make ([a-z][a-z-]*)")
+TARGET = re.compile(r"(?:[`(]|&& |run: )make ([a-z][a-z-]*)")
 
 NOT_SETTINGS = {
     *("FLASHSALE_CONFIG", "FLASHSALE_SERVERS_HOME", "FLASHSALE_CI"),
