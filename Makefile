@@ -40,6 +40,14 @@ clean-data: ## forget the sales and orders that `make run` keeps in data/
 servers: $(VENV)/.installed-dev ## start real Redis, Kafka, registry, RabbitMQ, PostgreSQL; Ctrl-C stops them
 	@exec $(BIN)/python -m tests.servers
 
+.PHONY: up
+up: ## start the same servers as containers, and print where they are (needs Docker)
+	@scripts/up
+
+.PHONY: down
+down: ## stop the containers; what they keep stays in their volumes
+	@scripts/up down
+
 # ── work on it ──────────────────────────────────────────────────────────────────────────────
 
 .PHONY: test
@@ -54,6 +62,7 @@ test: ## install what is missing, say so, and run every test
 	@scripts/phase "Faults" $(MAKE) drills
 	@scripts/phase "Benchmark, whether it works" $(MAKE) bench-smoke
 	@scripts/phase "Documentation" $(MAKE) docs
+	@scripts/phase "Deployment" $(MAKE) deploy-check
 
 .PHONY: unit
 unit: $(VENV)/.installed-dev ## the tests that need no server
@@ -117,6 +126,10 @@ profile: $(VENV)/.installed-dev ## show where the microseconds of the hot path a
 docs: $(VENV)/.installed-dev ## run the code of every page and look up the names that they use
 	@$(BIN)/python -m pytest tests/docs -n $(TEST_PROCESSES) --dist load
 
+.PHONY: deploy-check
+deploy-check: $(VENV)/.installed-dev $(VENV)/.installed-crds ## check container, cluster, Terraform and workflow files without a cluster
+	@$(BIN)/python -m pytest tests/deploy -n $(TEST_PROCESSES) --dist load
+
 .PHONY: model
 model: ## search the protocol's model exhaustively (docs/model; plain Python, some minutes)
 	@$(PYTHON) -m docs.model
@@ -175,4 +188,10 @@ $(VENV)/.installed-dev: requirements/dev.txt pyproject.toml | $(BIN)/python
 	@echo "Installing everything and the test tools (requirements/dev.txt) …"
 	@$(PIP) --require-hashes --requirement requirements/dev.txt
 	@$(PIP_SELF)
+	@touch $@
+
+# Apart from the rest: one of them brings a pytest plugin.
+$(VENV)/.installed-crds: requirements/crds.txt | $(VENV)/.installed-dev
+	@echo "Installing schemas of custom resources (requirements/crds.txt) …"
+	@$(PIP) --require-hashes --upgrade --target $(VENV)/crds --requirement requirements/crds.txt
 	@touch $@

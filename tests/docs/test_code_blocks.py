@@ -13,6 +13,8 @@ from tests.docs.pages import ROOT, blocks, pages, python_of
 KNOWN = {"python", "sh", "sh newcomer", "sh servers", "toml", "json", "text", ""}
 # Run by tests/integration/test_least_privilege.py.
 KNOWN |= {"sh redis", "sh kafka", "sh rabbitmq", "sql roles", "sql grants"}
+# Read by tests/deploy/test_kubernetes.py.
+KNOWN |= {"text kafka", "text rabbitmq"}
 # Run by tests/integration/test_redis_cluster.py.
 KNOWN |= {"sh redis-cluster"}
 PYTHON_PAGES = [page for page in pages() if any(b.info == "python" for b in blocks(page))]

@@ -1,0 +1,39 @@
+output "settings" {
+  description = "What API and worker are to be set to; no secret is among it."
+  value = {
+    FLASHSALE_BUS_URL                 = "kafka://${trimprefix(data.confluent_kafka_cluster.this.bootstrap_endpoint, "SASL_SSL://")}"
+    FLASHSALE_KAFKA_SECURITY_PROTOCOL = "SASL_SSL"
+    FLASHSALE_KAFKA_SASL_MECHANISM    = "PLAIN"
+    FLASHSALE_PARTITIONS              = tostring(var.partitions)
+    FLASHSALE_REQUESTS_TOPIC          = confluent_kafka_topic.all[local.requests].topic_name
+    FLASHSALE_ACCEPTED_TOPIC          = confluent_kafka_topic.all[local.accepted].topic_name
+    FLASHSALE_ORDERS_TOPIC            = confluent_kafka_topic.all[local.orders].topic_name
+    FLASHSALE_DEAD_LETTER_TOPIC       = confluent_kafka_topic.all[local.dead_letters].topic_name
+    FLASHSALE_CONSUMER_GROUP          = local.requests_group
+    FLASHSALE_ACCEPTED_GROUP          = local.accepted_group
+    FLASHSALE_SCHEMA_REGISTRY_URL     = data.confluent_schema_registry_cluster.this.rest_endpoint
+  }
+}
+
+output "secrets" {
+  description = "The same for each process: logins of broker and registry. Put them where its Secret comes from."
+  sensitive   = true
+  value = {
+    for who in ["operator", "api", "worker"] : who => {
+      FLASHSALE_KAFKA_USERNAME       = confluent_api_key.all[who].id
+      FLASHSALE_KAFKA_PASSWORD       = confluent_api_key.all[who].secret
+      FLASHSALE_SCHEMA_REGISTRY_AUTH = "${confluent_api_key.schema_reader.id}:${confluent_api_key.schema_reader.secret}"
+    }
+  }
+}
+
+output "keda" {
+  description = "What the Secret flashsale-keda holds (deploy/kubernetes/components/kafka)."
+  sensitive   = true
+  value = {
+    sasl     = "plaintext"
+    tls      = "enable"
+    username = confluent_api_key.all["keda"].id
+    password = confluent_api_key.all["keda"].secret
+  }
+}

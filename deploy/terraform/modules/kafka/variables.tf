@@ -1,0 +1,79 @@
+variable "bootstrap_servers" {
+  description = "Brokers as host:port; the application is told the same."
+  type        = list(string)
+
+  validation {
+    condition     = length(var.bootstrap_servers) > 0 && alltrue([for one in var.bootstrap_servers : can(regex("^[^:/]+:[0-9]+$", one))])
+    error_message = "Name at least one broker, each as host:port."
+  }
+}
+
+variable "partitions" {
+  description = "Partitions of each topic; bounds how many workers work side by side (FLASHSALE_PARTITIONS)."
+  type        = number
+  default     = 8
+
+  validation {
+    condition     = var.partitions >= 1
+    error_message = "At least one partition."
+  }
+}
+
+variable "replication_factor" {
+  description = "Copies of each partition. With fewer than 3, `flashsale topics ensure` refuses a cluster of three brokers or more."
+  type        = number
+  default     = 3
+}
+
+variable "min_insync_replicas" {
+  description = "Copies that must be written before a purchase is confirmed."
+  type        = number
+  default     = 2
+}
+
+variable "retention_days" {
+  description = "How long a message is kept; at least 14, so that nothing accepted expires while workers are away."
+  type        = number
+  default     = 14
+
+  validation {
+    condition     = var.retention_days >= 14
+    error_message = "The engine asks for 14 days or more."
+  }
+}
+
+variable "principals" {
+  description = "Who may do what, by the user's name: the operator (topics ensure), the API, the worker, KEDA, and other services that send requests or read orders."
+  type = object({
+    operator = optional(string, "flashsale-operator")
+    api      = optional(string, "flashsale-api")
+    worker   = optional(string, "flashsale-worker")
+    keda     = optional(string, "flashsale-keda")
+    others   = optional(set(string), [])
+  })
+  default = {}
+}
+
+variable "schema_registry_url" {
+  description = "Confluent-compatible registry that the subjects are registered in; null registers none, and messages then need none."
+  type        = string
+  default     = null
+}
+
+variable "schemas_folder" {
+  description = "Where the .avsc files are; by default this repository's."
+  type        = string
+  default     = null
+}
+
+variable "security_protocol" {
+  description = "PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL; only told to the application."
+  type        = string
+  default     = "SASL_SSL"
+}
+
+variable "sasl_mechanism" {
+  description = "PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512; null without SASL. Only told to the application."
+  type        = string
+  default     = "SCRAM-SHA-512"
+}

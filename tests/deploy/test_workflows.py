@@ -1,0 +1,71 @@
+"""GitHub's workflows: their linter, their auditor, and what they name."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import yaml
+
+from tests.deploy.files import ROOT, WORKFLOWS, run, tool
+from tests.servers.shared import STARTERS
+
+USES = re.compile(r"uses: (\S+)")
+
+
+def test_actionlint_finds_nothing() -> None:
+    """Syntax, expressions, types, and shellcheck where it is installed."""
+    assert len(WORKFLOWS) == 2
+    done = run(tool("actionlint"), *map(str, WORKFLOWS))
+    assert done.returncode == 0, done.stdout
+
+
+def test_actionlint_would_find_something(tmp_path: Path) -> None:
+    """The check can fail."""
+    broken = tmp_path / "broken.yml"
+    broken.write_text(WORKFLOWS[0].read_text().replace("matrix.python", "matrix.pythons"))
+    assert run(tool("actionlint"), str(broken)).returncode != 0
+
+
+def audit(folder: Path) -> int:
+    """Ask zizmor, without a network."""
+    settings = str(ROOT / ".github" / "zizmor.yml")
+    return run(tool("zizmor"), "--offline", "--config", settings, str(folder)).returncode
+
+
+def test_zizmor_finds_nothing() -> None:
+    """No injection, no stolen token, no permission too many."""
+    assert audit(ROOT / ".github" / "workflows") == 0
+
+
+def test_zizmor_would_find_something(tmp_path: Path) -> None:
+    """The check can fail."""
+    (tmp_path / "broken.yml").write_text(
+        WORKFLOWS[0].read_text().replace("permissions: {}", "permissions: write-all")
+    )
+    assert audit(tmp_path) != 0
+
+
+def test_actions_are_pinned_by_version() -> None:
+    """A whole version, never a branch."""
+    for workflow in WORKFLOWS:
+        for used in USES.findall(workflow.read_text()):
+            assert re.fullmatch(r"[\w./-]+@v\d+\.\d+\.\d+", used), used
+
+
+def test_the_matrix_is_what_the_package_says_that_it_runs_on() -> None:
+    """Every Python of the classifiers."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    classified = [
+        line.rpartition(" ")[2] for line in project["classifiers"] if re.search(r":: 3\.\d+$", line)
+    ]
+    workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())
+    assert workflow["jobs"]["pythons"]["strategy"]["matrix"]["python"] == classified
+
+
+def test_servers_of_the_workflow_are_known_to_the_tests() -> None:
+    """By the variable that each is attached by."""
+    workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())
+    job = workflow["jobs"]["pythons"]
+    attached = {name for name in job["env"] if name.startswith("FLASHSALE_TEST_")}
+    assert attached == {f"FLASHSALE_TEST_{kind.upper()}_URL" for kind in job["services"]}
+    assert set(job["services"]) <= set(STARTERS)
