@@ -14,6 +14,7 @@ from flashsale_kafka import wire as kafka_wire
 from flashsale_kafka.config import KafkaConfig
 from flashsale_rabbitmq import wire as rabbitmq_wire
 from flashsale_rabbitmq.config import RabbitMQConfig
+from flashsale_rabbitmq.envelope import UNREADABLE
 from flashsale_rabbitmq.shapes import UNLIMITED_SINCE, wanted_queues
 
 KAFKA_BINDING: Final = "0.5.0"
@@ -31,6 +32,8 @@ class Broker(Protocol):
     attribute_prefix: str
     """What CloudEvents' attributes begin with in its headers."""
     writes_json: bool
+    seldom: tuple[str, ...]
+    """Headers that few dead letters have."""
 
     def server(self) -> Part:
         """Describe the server."""
@@ -63,6 +66,7 @@ class Kafka:
     name = "kafka"
     attribute_prefix = ATTRIBUTE_PREFIX
     writes_json = False
+    seldom = (kafka_wire.UNREADABLE_HEADER,)
 
     def __init__(self, config: KafkaConfig) -> None:
         """Remember the names."""
@@ -141,6 +145,7 @@ class RabbitMQ:
     name = "rabbitmq"
     attribute_prefix = rabbitmq_wire.ATTRIBUTE_HEADERS
     writes_json = True
+    seldom = (rabbitmq_wire.DLT_CUT_HEADER, UNREADABLE)
 
     def __init__(self, config: RabbitMQConfig) -> None:
         """Remember the names."""

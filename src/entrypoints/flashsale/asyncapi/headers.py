@@ -23,6 +23,12 @@ OTHERS: Final[Mapping[str, str]] = {
     "flashsale-original-queue": "The queue that it came from.",
     "flashsale-detail": "Why, in words.",
     "flashsale-dead-at": "When it was set aside: ISO 8601, UTC.",
+    "flashsale-headers-left-out": "Instead of the original's headers, where they would not fit: "
+    "their size. The parked message has them.",
+    "flashsale-unreadable": "The driver's error, of a record that it cannot read; such a copy has "
+    "no body.",
+    "flashsale-unreadable-headers": "The original's headers, byte by byte, where AMQP cannot be "
+    "read from them.",
     "kafka_dlt-exception-fqcn": "Class of the error, for Spring's tools.",
     "kafka_dlt-exception-message": "Why, as a code and in words.",
     "kafka_dlt-original-topic": "The topic that it came from.",

@@ -179,6 +179,7 @@ class Messages:
         origin = f"{self.broker.address(Channel.REQUESTS)}:3:4711"
         headers = self.broker.dead_letter_headers(dead_letter(origin))
         always = {name: "" for name in headers if name not in _WHERE_KNOWN}
+        described = {**headers, **dict.fromkeys(self.broker.seldom, "")}
         return {
             "name": "DeadLetter",
             "title": "A copy of what never can succeed",
@@ -187,7 +188,7 @@ class Messages:
             "works with `flashsale dead-letters`. Beside the headers here it has those of the "
             "original.",
             "contentType": "application/octet-stream",
-            "headers": schema_of(headers, always, self.broker.attribute_prefix),
+            "headers": schema_of(described, always, self.broker.attribute_prefix),
             "payload": {"type": "string", "format": "binary"},
             **self._bindings(Channel.DEAD_LETTERS),
             "examples": [{"name": "one", "headers": example_of(headers)}],
