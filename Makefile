@@ -130,7 +130,7 @@ contract-documents: $(VENV)/.installed-dev ## write docs/asyncapi.json, events.m
 	@$(BIN)/python -m flashsale.http > docs/openapi.json
 
 .PHONY: release-contracts
-release-contracts: $(VENV)/.installed-dev ## keep schemas and OpenAPI document as released (VERSION=1.1.0)
+release-contracts: $(VENV)/.installed-dev ## keep schemas and documents as those of a release (VERSION=1.1.0)
 	@scripts/release-contracts $(BIN)/python $(VERSION)
 
 .PHONY: model
