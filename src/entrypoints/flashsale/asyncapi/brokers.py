@@ -66,7 +66,7 @@ class Kafka:
     name = "kafka"
     attribute_prefix = ATTRIBUTE_PREFIX
     writes_json = False
-    seldom = (kafka_wire.UNREADABLE_HEADER,)
+    seldom: tuple[str, ...] = (kafka_wire.UNREADABLE_HEADER,)
 
     def __init__(self, config: KafkaConfig) -> None:
         """Remember the names."""
@@ -145,7 +145,7 @@ class RabbitMQ:
     name = "rabbitmq"
     attribute_prefix = rabbitmq_wire.ATTRIBUTE_HEADERS
     writes_json = True
-    seldom = (rabbitmq_wire.DLT_CUT_HEADER, UNREADABLE)
+    seldom: tuple[str, ...] = (rabbitmq_wire.DLT_CUT_HEADER, UNREADABLE)
 
     def __init__(self, config: RabbitMQConfig) -> None:
         """Remember the names."""
