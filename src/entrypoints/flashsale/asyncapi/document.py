@@ -51,7 +51,8 @@ CHANNELS: Final = {
     Channel.ORDERS: (
         "Follow-up facts",
         PUBLIC,
-        "How each purchase ended. Only the engine writes here; anybody may read.",
+        """How each purchase ended. Only the engine writes here; anybody may read. On RabbitMQ each
+        service that is not the only reader binds a queue of its own to the exchange.""",
     ),
     Channel.DEAD_LETTERS: (
         "Dead letters",
