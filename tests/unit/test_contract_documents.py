@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import jsonschema_rs
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from flashsale.asyncapi import document_of
 from flashsale.asyncapi.page import page
@@ -15,9 +18,11 @@ from flashsale.commands.app import run_command
 from flashsale.http.__main__ import document as openapi_document
 from flashsale.setting_kinds import Url
 from flashsale.settings import Settings
-from flashsale_avro import SchemaName, schema_texts
+from flashsale_avro import AvroCodec, SchemaName, WireFormat, schema_texts
 from flashsale_avro.codec import NAMES
-from flashsale_core.events import Channel
+from flashsale_core.events import Channel, OrderEvent
+from flashsale_core.model import PurchaseRequest
+from flashsale_core.testing.strategies import order_events, purchase_requests
 from tests.unit.http_world import Shop
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -110,3 +115,18 @@ def test_headers_are_those_of_each_broker_s_binding() -> None:
         assert "traceparent" not in headers["required"]
         letters = messages[f"{broker}-DeadLetter"]["headers"]
         assert {"flashsale-origin", "flashsale-reason"} <= set(letters["required"])
+
+
+COMMITTED = json.loads((DOCS / "asyncapi.json").read_text(encoding="utf-8"))
+JSON_CODEC = AvroCodec(wire_format=WireFormat.JSON)
+
+
+@settings(deadline=None)
+@given(purchase_requests(payment_token=st.none()), order_events())
+def test_what_is_written_as_json_fits_the_json_schema(
+    request: PurchaseRequest, event: OrderEvent
+) -> None:
+    """The schema is made from Avro's; the codec writes the form itself."""
+    for name, fact in (("PurchaseRequest", request), (event.type.value, event)):
+        schema = COMMITTED["components"]["schemas"][f"{name}-json"]
+        jsonschema_rs.validate(schema, json.loads(JSON_CODEC.encode(fact).body))
