@@ -60,6 +60,7 @@ test: ## install what is missing, say so, and run every test
 	@scripts/phase "Integration tests" $(MAKE) integration
 	@scripts/phase "Anti-tests that need no server" $(MAKE) antitests-short
 	@scripts/phase "Faults" $(MAKE) drills
+	@scripts/phase "Contracts" $(MAKE) contracts
 	@scripts/phase "Benchmark, whether it works" $(MAKE) bench-smoke
 	@scripts/phase "Documentation" $(MAKE) docs
 	@scripts/phase "Deployment" $(MAKE) deploy-check
@@ -129,6 +130,21 @@ docs: $(VENV)/.installed-dev ## run the code of every page and look up the names
 .PHONY: deploy-check
 deploy-check: $(VENV)/.installed-dev $(VENV)/.installed-crds ## check container, cluster, Terraform and workflow files without a cluster
 	@$(BIN)/python -m pytest tests/deploy -n $(TEST_PROCESSES) --dist load
+
+.PHONY: contracts
+contracts: $(VENV)/.installed-dev ## let AsyncAPI's own parser judge the document of all messages
+	@scripts/fetch-asyncapi-parser $(BIN)/python
+	@$(BIN)/python -m pytest tests/contracts
+
+.PHONY: contract-documents
+contract-documents: $(VENV)/.installed-dev ## write docs/asyncapi.json, events.md and openapi.json anew
+	@$(BIN)/python -m flashsale.asyncapi > docs/asyncapi.json
+	@$(BIN)/python -m flashsale.asyncapi.page > docs/events.md
+	@$(BIN)/python -m flashsale.http > docs/openapi.json
+
+.PHONY: release-contracts
+release-contracts: $(VENV)/.installed-dev ## keep schemas and documents as those of a release (VERSION=1.1.0)
+	@scripts/release-contracts $(BIN)/python $(VERSION)
 
 .PHONY: model
 model: ## search the protocol's model exhaustively (docs/model; plain Python, some minutes)

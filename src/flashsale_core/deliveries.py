@@ -1,5 +1,7 @@
 """What goes between a bus and those who use it, and in what brokers differ."""
 
+from typing import Final
+
 import attrs
 
 from flashsale_core.events import Channel, Message
@@ -36,9 +38,16 @@ class Delivery:
     token: object = attrs.field(repr=False, eq=False)
 
 
+ATTRIBUTE_PREFIX: Final = "ce_"
+"""What the names of CloudEvents' attributes begin with in `Encoded.headers`."""
+
+
 @attrs.frozen(kw_only=True)
 class Encoded:
-    """A fact as bytes, and how a reader recognises their form."""
+    """A fact as bytes, and how a reader recognises their form.
+
+    A bus whose binding of CloudEvents has another prefix than `ATTRIBUTE_PREFIX` writes that one.
+    """
 
     body: bytes
     content_type: str

@@ -21,7 +21,7 @@ def copy_tree(target: Path) -> None:
     """Copy all that tests need. Links lead to what is shared."""
     target.mkdir()
     for folder in COPIED:
-        ignored = shutil.ignore_patterns("__pycache__", "results")
+        ignored = shutil.ignore_patterns("__pycache__", "results", "node_modules")
         shutil.copytree(ROOT / folder, target / folder, ignore=ignored)
     for file in FILES:
         shutil.copy2(ROOT / file, target / file)

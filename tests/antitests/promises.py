@@ -130,6 +130,13 @@ PROMISES: dict[int, tuple[str, str]] = {
             "dies keeps nobody waiting, and no other program shares their port in silence."
         ),
     ),
+    22: (
+        "What others build against does not break under them.",
+        (
+            "Within a major version: messages, their metadata and the HTTP API. A change that "
+            "would break them fails the build ([contracts.md](contracts.md))."
+        ),
+    ),
 }
 
 RULES: dict[str, tuple[str, ...]] = {

@@ -129,3 +129,12 @@ async def test_flashgrids_two_calls_work_verbatim_without_a_kafka_client(
         late = ask("POST", f"{api.url}/purchase/buy", {"userId": 102, "productId": 1})
         assert late.status == 429
         assert await settled_orders(ours, 1) == {"CONFIRMED": 1}
+
+
+def test_an_installed_command_line_knows_what_was_released(fresh: Fresh) -> None:
+    """`flashsale[cli,contracts]` alone: releases travel in the wheel, and no server is asked."""
+    python = fresh("cli,contracts")
+    absent(python, "confluent_kafka", "aiokafka", "aio_pika")
+    assert "compatible with every release: 1.0.0" in run(
+        python, "-m", "flashsale", "schema", "check"
+    )

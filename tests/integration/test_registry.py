@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from flashsale.cli import EXIT_FAILED
+from flashsale.commands.app import run_command
 from flashsale_avro import (
     AvroCodec,
     AvroConfig,
@@ -101,6 +103,22 @@ class TestCodecWithARegistry(CodecContract):
     async def codec(self, codec: AvroCodec) -> AvroCodec:
         """The codec of this module."""
         return codec
+
+
+def test_the_command_asks_releases_and_registry(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`flashsale schema check` before a deployment: 1 while the registry lacks anything, then 0."""
+    monkeypatch.setenv("FLASHSALE_SCHEMA_REGISTRY_URL", registry.url)
+    assert run_command(["schema", "check"]) == EXIT_FAILED
+    said = capsys.readouterr().out
+    assert "compatible with every release" in said
+    assert said.count("missing") == len(SchemaName)
+    assert run_command(["schema", "register"]) == 0
+    capsys.readouterr()
+    assert run_command(["schema", "check", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert {one["standing"] for one in told["registry"]} == {"registered"}
 
 
 async def test_registering_twice_changes_nothing(registry: Registry) -> None:

@@ -38,7 +38,8 @@ PROMISED = {
     *("gate install", "gate rebuild", "gate show", "gate verify"),
     *(f"dead-letters {verb}" for verb in ("list", "show", "replay", "discard")),
     *("payments list", "payments resume"),
-    *("schema register", "schema show", "schema check", "purchase show", "purchase end"),
+    *(f"schema {verb}" for verb in ("register", "show", "check", "asyncapi")),
+    *("purchase show", "purchase end"),
 }
 DEAD_PORT = 1
 """Nobody listens on the first port of loopback."""

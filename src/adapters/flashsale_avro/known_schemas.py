@@ -9,7 +9,7 @@ from typing import Final
 
 from flashsale_avro.framing import confluent_header, schema_id_of, single_object_header
 from flashsale_avro.record_form import RecordForm, admit, own_form
-from flashsale_avro.schema_files import SchemaName, schema_texts
+from flashsale_avro.schema_files import SchemaName, released_texts, schema_texts
 from flashsale_avro.schema_registry import NoSuchSchema, SchemaRegistry
 from flashsale_core.errors import Corrupt, Unavailable, Why
 
@@ -39,6 +39,11 @@ class KnownSchemas:
         self._verdicts: dict[bytes, Verdict] = {
             header: self.own[name] for name, header in self.headers.items()
         }
+        for text in {text for texts in released_texts().values() for text in texts.values()}:
+            # What an earlier release wrote is read without a registry too.
+            header = single_object_header(json.loads(text))
+            if header not in self._verdicts:
+                self._verdicts[header] = admit(text)
         for name, schema_id in own_ids.items():
             self.headers[name] = confluent_header(schema_id)
             self._verdicts[self.headers[name]] = self.own[name]

@@ -4,6 +4,7 @@ import functools
 from collections.abc import Mapping
 from enum import StrEnum
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from types import MappingProxyType
 
@@ -25,9 +26,35 @@ class SchemaName(StrEnum):
 @functools.cache
 def schema_texts() -> Mapping[SchemaName, str]:
     """Read every schema file, once; the texts are what a registry is given."""
-    packaged = files(__package__) / "schemas"
-    # An editable install does not carry the folder that a wheel puts inside the package.
-    folder = packaged if packaged.is_dir() else Path(__file__).parents[3] / "schemas"
+    folder = _folder()
     return MappingProxyType(
         {name: (folder / f"{name}.avsc").read_text(encoding="utf-8") for name in SchemaName}
     )
+
+
+@functools.cache
+def released_texts() -> Mapping[str, Mapping[str, str]]:
+    """Read the schemas of every release, the oldest first: by version, then by full name."""
+    releases = _folder() / "released"
+    versions = [one.name for one in releases.iterdir()] if releases.is_dir() else []
+    return MappingProxyType(
+        {
+            version: MappingProxyType(
+                {
+                    file.name.removesuffix(".avsc"): file.read_text(encoding="utf-8")
+                    for file in sorted((releases / version).iterdir(), key=lambda file: file.name)
+                }
+            )
+            for version in sorted(versions, key=_numbers)
+        }
+    )
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))
+
+
+def _folder() -> Traversable:
+    packaged = files(__package__) / "schemas"
+    # An editable install does not carry the folder that a wheel puts inside the package.
+    return packaged if packaged.is_dir() else Path(__file__).parents[3] / "schemas"

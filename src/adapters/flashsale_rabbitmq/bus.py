@@ -21,7 +21,7 @@ from flashsale_rabbitmq.faults import translated
 from flashsale_rabbitmq.publisher import Publisher
 from flashsale_rabbitmq.subscription import RabbitMQSubscription
 from flashsale_rabbitmq.topology import missing_parts
-from flashsale_rabbitmq.wire import PURCHASE_HEADER, amqp_headers, dead_letter_headers
+from flashsale_rabbitmq.wire import dead_letter_headers, fact_headers
 
 
 class RabbitMQBus:
@@ -93,7 +93,7 @@ class RabbitMQBus:
                 routes=(queue,),
                 body=encoded.body,
                 content_type=encoded.content_type,
-                headers=amqp_headers(encoded.headers),
+                headers=fact_headers(encoded),
             )
             for queue in self._config.accepted_queues()
         ]
@@ -121,19 +121,22 @@ class RabbitMQBus:
 
     def _letter(self, fact: PurchasesAccepted | OrderEvent) -> Letter:
         encoded = self._codec.encode(fact)
-        headers = amqp_headers(encoded.headers)
+        about: str | None = None
         match fact:
             case PurchasesAccepted():
                 routes = self._publisher.turns.routes(asyncio.get_running_loop().time())
                 if len(fact.purchases) == 1:
-                    headers[PURCHASE_HEADER] = fact.purchases[0].purchase_id
+                    about = fact.purchases[0].purchase_id
             case OrderEvent():
                 routes = (self._config.orders,)
-                headers[PURCHASE_HEADER] = fact.purchase_id
+                about = fact.purchase_id
             case _:
                 assert_never(fact)
         return Letter(
-            routes=routes, body=encoded.body, content_type=encoded.content_type, headers=headers
+            routes=routes,
+            body=encoded.body,
+            content_type=encoded.content_type,
+            headers=fact_headers(encoded, about),
         )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from aiormq.abc import DeliveredMessage
 
+from flashsale_core.deliveries import ATTRIBUTE_PREFIX
 from flashsale_core.events import (
     ORIGIN_HEADER,
     REASON_HEADER,
@@ -14,10 +15,13 @@ from flashsale_core.events import (
     Message,
     ParkedMessage,
 )
+from flashsale_core.ports import Encoded
 from flashsale_rabbitmq.envelope import WRAPPED_NAME, read_envelope
 
 BROKERS_OWN_HEADERS = frozenset({"x-delivery-count"})
 """The broker counts deliveries here; a message delivered again must look the same."""
+ATTRIBUTE_HEADERS = "cloudEvents_"
+"""What CloudEvents' AMQP binding puts before an attribute's name; JMS takes no colon there."""
 PURCHASE_HEADER = "flashsale-purchase-id"
 """Which purchase a message is about; AMQP's message id must be new with every attempt."""
 DLT_QUEUE_HEADER = "flashsale-original-queue"
@@ -69,6 +73,33 @@ def amqp_headers(headers: Sequence[tuple[str, bytes]]) -> AmqpHeaders:
         except UnicodeDecodeError:
             table[name] = bytearray(value)
     return table
+
+
+def fact_headers(encoded: Encoded, purchase_id: str | None = None) -> AmqpHeaders:
+    """List the headers of a fact's message, and the purchase that it is about."""
+    try:
+        headers = {_BOUND[name]: value.decode() for name, value in encoded.headers}
+    except (KeyError, UnicodeDecodeError):
+        # Not our codec's: whatever it says is kept.
+        headers = amqp_headers([(_bound(name), value) for name, value in encoded.headers])
+    if purchase_id is not None:
+        headers[PURCHASE_HEADER] = purchase_id
+    return headers
+
+
+def _bound(name: str) -> str:
+    """Name a header as CloudEvents' AMQP binding does; what is no attribute keeps its name."""
+    if not name.startswith(ATTRIBUTE_PREFIX):
+        return name
+    return ATTRIBUTE_HEADERS + name.removeprefix(ATTRIBUTE_PREFIX)
+
+
+_ATTRIBUTES = ("specversion", "id", "type", "source", "subject", "time")
+_BOUND = {
+    name: _bound(name)
+    for name in (*(ATTRIBUTE_PREFIX + attribute for attribute in _ATTRIBUTES), "traceparent")
+}
+"""Of the headers that each event has: made once, because a drain writes thousands a second."""
 
 
 def dead_letter_headers(letter: ParkedMessage, queue: str, now: datetime) -> AmqpHeaders:

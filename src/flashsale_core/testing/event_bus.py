@@ -41,7 +41,7 @@ from flashsale_core.model import (
     UserId,
 )
 from flashsale_core.ports import Delivery, EventBus, Subscription
-from flashsale_core.testing.plain_codec import PlainCodec
+from flashsale_core.testing.plain_codec import FACT_HEADER, PlainCodec
 
 PATIENCE_S = 60.0
 """No test waits longer for anything: a broker on a busy machine joins a group within seconds."""
@@ -196,7 +196,7 @@ class EventBusContract:
         decoded = await facts_of(messages)
         assert sorted(decoded, key=repr) == sorted(facts, key=repr)
         assert {message.content_type for message in messages} == {"application/json"}
-        assert all(("ce_type", b"PurchasesAccepted") in m.headers for m in messages)
+        assert all((FACT_HEADER, b"PurchasesAccepted") in m.headers for m in messages)
         assert {message.channel for message in messages} == {Channel.ACCEPTED}
 
     async def test_facts_go_to_the_partitions_in_turn(self, world: BusWorld) -> None:

@@ -19,6 +19,8 @@ from flashsale_core.model import Epoch, PurchaseRequest, SaleId, Source
 from flashsale_core.ports import Codec, Decoded, Encoded
 
 CONTENT_TYPE = "application/json"
+FACT_HEADER = "fact"
+"""No attribute of CloudEvents: a bus may write those under names of its own binding."""
 
 
 class PlainCodec:
@@ -28,7 +30,9 @@ class PlainCodec:
         """Write one JSON object; its name is a header too, so that headers are seen to arrive."""
         name = type(fact).__name__
         body = json.dumps({"fact": name, **attrs.asdict(fact)}).encode()
-        return Encoded(body=body, content_type=CONTENT_TYPE, headers=(("ce_type", name.encode()),))
+        return Encoded(
+            body=body, content_type=CONTENT_TYPE, headers=((FACT_HEADER, name.encode()),)
+        )
 
     async def decode(self, messages: Sequence[Message]) -> list[Decoded | Corrupt]:
         """Read each; whatever is not one of the four facts is Corrupt("bad-json")."""

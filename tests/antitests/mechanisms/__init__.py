@@ -6,6 +6,7 @@ from tests.antitests.mechanisms import (
     brokers,
     clients,
     clustered,
+    contracts,
     doors,
     ending,
     gate,
@@ -39,4 +40,5 @@ ANTITESTS: tuple[AntiTest, ...] = (
     *short_way.ANTITESTS,
     *looking.ANTITESTS,
     *clustered.ANTITESTS,
+    *contracts.ANTITESTS,
 )

@@ -46,6 +46,7 @@ EXTRA_OF = {
     "aiosqlite": "sqlite",
     "alembic": "postgres",
     "asyncpg": "postgres",
+    "avro": "contracts",
     "confluent_kafka": "registry",
     "fastavro": "avro",
     "granian": "http",

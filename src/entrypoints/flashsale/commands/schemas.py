@@ -1,4 +1,4 @@
-"""`flashsale schema`: our Avro schemas, here and in the schema registry."""
+"""`flashsale schema`: our Avro schemas and the document of all messages, here and in a registry."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -6,7 +6,14 @@ from cyclopts import App, Parameter
 
 from flashsale.cli import EXIT_FAILED
 from flashsale.commands.configured import command_settings, registry_config
-from flashsale.commands.console import CommandFailed, Json, say, write_json, write_table
+from flashsale.commands.console import (
+    CommandFailed,
+    Json,
+    complain,
+    say,
+    write_json,
+    write_table,
+)
 
 if TYPE_CHECKING:
     from flashsale_avro import Registration, RegistryConfig
@@ -15,7 +22,7 @@ if TYPE_CHECKING:
 def build() -> App:
     """Make the group of commands."""
     app = App(name="schema", help="Show, check and register the Avro schemas.")
-    for command in (show, check, register):
+    for command in (show, check, register, asyncapi):
         app.command(command)
     return app
 
@@ -42,15 +49,31 @@ def show(
 
 
 async def check(*, json: Json = False) -> int:
-    """Tell how our schemas stand in the registry, and change nothing; exit code 1 if any lacks.
+    """Compare our schemas with every released one, and with the registry where one is set.
+
+    Changes nothing. Exit code 1 if a change breaks a promise, or if the registry lacks a schema.
 
     Example: `flashsale schema check`
     """
     from flashsale_avro import check_schemas  # noqa: PLC0415 - an extra that a command may lack
+    from flashsale_avro.compatibility import schema_breaches  # noqa: PLC0415 - the same
+    from flashsale_avro.schema_files import released_texts  # noqa: PLC0415 - the same
 
-    standings = await check_schemas(_registry())
-    _print(standings, as_json=json)
-    return 0 if all(one.schema_id is not None for one in standings) else EXIT_FAILED
+    registry = registry_config(command_settings())
+    broken = schema_breaches()
+    standings = None if registry is None else await check_schemas(registry)
+    if json:
+        told = {"releases": list(released_texts()), "broken": [str(one) for one in broken]}
+        write_json({**told, "registry": None if standings is None else _rows(standings)})
+    else:
+        for one in broken:
+            complain(str(one))
+        if not broken:
+            say(f"compatible with every release: {', '.join(released_texts()) or 'there is none'}")
+        if standings is not None:
+            _print(standings, as_json=False)
+    lacks = any(one.schema_id is None for one in standings or ())
+    return EXIT_FAILED if broken or lacks else 0
 
 
 async def register(*, json: Json = False) -> None:
@@ -63,6 +86,18 @@ async def register(*, json: Json = False) -> None:
     _print(await register_schemas(_registry()), as_json=json)
 
 
+async def asyncapi() -> None:
+    """Write the AsyncAPI document of this installation: channels, messages, schemas, headers.
+
+    Names of topics, queues and groups are those that are set.
+
+    Example: `flashsale schema asyncapi`
+    """
+    from flashsale.asyncapi import document_of  # noqa: PLC0415 - it needs both buses' extras
+
+    write_json(await document_of(command_settings()))
+
+
 def _registry() -> "RegistryConfig":
     config = registry_config(command_settings())
     if config is None:
@@ -73,11 +108,18 @@ def _registry() -> "RegistryConfig":
 
 
 def _print(standings: "list[Registration]", *, as_json: bool) -> None:
-    rows = [(one.subject, one.schema_id, _word(one)) for one in standings]
     if as_json:
-        write_json([{"subject": str(s), "id": i, "standing": word} for s, i, word in rows])
+        write_json(_rows(standings))
     else:
+        rows = [(one.subject, one.schema_id, _word(one)) for one in standings]
         write_table(("subject", "id", "standing"), rows)
+
+
+def _rows(standings: "list[Registration]") -> list[dict[str, object]]:
+    return [
+        {"subject": str(one.subject), "id": one.schema_id, "standing": _word(one)}
+        for one in standings
+    ]
 
 
 def _word(one: "Registration") -> str:

@@ -2,10 +2,11 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import cast
+from typing import Final, cast
 
 from litestar import Litestar
 from litestar.datastructures import State
+from litestar.handlers import HTTPRouteHandler
 
 from flashsale.http.asking import BODY_BYTES_MAX
 from flashsale.http.buy import BuyHandler
@@ -21,6 +22,15 @@ from flashsale.http.purchases import PURCHASE_ROUTES
 from flashsale.http.sales import SALE_ROUTES
 from flashsale.http.timely import Timely
 
+ROUTES: Final[tuple[HTTPRouteHandler, ...]] = (
+    *PURCHASE_ROUTES,
+    *SALE_ROUTES,
+    *LETTER_ROUTES,
+    *ENDING_ROUTES,
+    *OPERATION_ROUTES,
+)
+"""All that the OpenAPI document tells of."""
+
 
 def http_app(parts: HttpParts) -> ASGIApp:
     """Build the application. It owns nothing: whoever opened the parts closes them."""
@@ -35,14 +45,7 @@ def http_app(parts: HttpParts) -> ASGIApp:
             yield
 
     framework = Litestar(
-        route_handlers=[
-            *PURCHASE_ROUTES,
-            *SALE_ROUTES,
-            *LETTER_ROUTES,
-            *ENDING_ROUTES,
-            *OPERATION_ROUTES,
-            *docs_routes(),
-        ],
+        route_handlers=[*ROUTES, *docs_routes()],
         state=State({"parts": parts, "buy": buy}),
         exception_handlers=EXCEPTION_HANDLERS,
         openapi_config=openapi_config(),

@@ -1,0 +1,1 @@
+"""The documents that other people build against, held to what was promised of them."""
