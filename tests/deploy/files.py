@@ -12,8 +12,8 @@ import yaml
 
 from flashsale.settings import Entrypoint, Settings
 from flashsale.settings_loading import load_settings
-from tests.docs.pages import ROOT
 
+ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
 KUBERNETES = DEPLOY / "kubernetes"
 OVERLAYS = ("development", "production-kafka", "production-rabbitmq")
