@@ -129,6 +129,9 @@ class GateBooks:
     """How many purchases are not final."""
     oldest_due_ms: int | None = None
     """When the oldest journal entry falls due, by the gate's clock."""
+    oldest_accepted_ms: int | None = None
+    """When the oldest of the journal was accepted, by the gate's clock. Of more than 20 entries an
+    adapter may look at ten that are due first and ten that are due last."""
 
 
 @attrs.frozen(kw_only=True)
@@ -292,6 +295,12 @@ class Subscription(Protocol):
 
     async def lag(self) -> int | None:
         """Tell how many messages wait, where the broker can say."""
+
+    async def expired(self) -> int | None:
+        """Tell how many messages this subscription found deleted before its group had done them.
+
+        Counted since it was opened; None where the broker deletes nothing by itself.
+        """
 
 
 class EventBus(Protocol):
@@ -471,6 +480,9 @@ class Outbox(Protocol):
 
     async def backlog(self) -> int:
         """Count the facts that wait."""
+
+    async def age_ms(self) -> int:
+        """Tell for how long the oldest fact has waited; 0 while none does."""
 
 
 class ParkedMessages(Protocol):

@@ -64,6 +64,23 @@ def make_gate(wire: Wire) -> MakeGate:
 class TestRedisStockGate(StockGateContract):
     """The contract, on Redis."""
 
+    async def test_the_oldest_purchase_is_seen_wherever_it_stands_in_a_long_journal(
+        self, make_gate: MakeGate
+    ) -> None:
+        """First by its due time, or last because it was pushed back; the middle is not read."""
+        gate = await make_gate(reserved_due_ms=100, queued_due_ms=600_000)
+        sale = await open_sale(gate, SaleTerms(units=100))
+        [first] = await sale.reserve(claim("p0"))
+        assert isinstance(first, Reserved)
+        await asyncio.sleep(0.12)
+        for number in range(1, 40):
+            await sale.reserve(claim(f"p{number}"))
+        assert (await sale.books()).oldest_accepted_ms == first.record.accepted_at_ms
+        await gate.overdue(sale.sale_id, sale.epoch, 1)
+        books = await sale.books()
+        assert books.oldest_due_ms != first.record.accepted_at_ms + 100
+        assert books.oldest_accepted_ms == first.record.accepted_at_ms
+
 
 class TestRedisGateLives(GateLivesContract):
     """The contract, on Redis."""

@@ -88,4 +88,8 @@ def books_of(ledger: Ledger) -> GateBooks:
         users=len(ledger.users),
         journal=len(ledger.journal),
         oldest_due_ms=min(ledger.journal.values(), default=None),
+        oldest_accepted_ms=min(
+            (at for one in ledger.journal if (at := ledger.records[one].accepted_at_ms)),
+            default=None,
+        ),
     )
