@@ -1,0 +1,1 @@
+"""What stands in deploy/ is sound, without a cluster."""
