@@ -2,8 +2,8 @@
 
     python deploy/grafana/board.py > deploy/grafana/dashboards/flashsale.json
 
-Every process shows what it saw of gate and database, so gauges are `max` or `min` of them; what a
-process counts itself is summed.
+Every process shows what it saw of gate and database, so gauges are `max`, `min` or `avg` of them;
+what a process counts itself is summed.
 """
 
 import json
@@ -38,8 +38,12 @@ def stat(
     unit: str = "short",
     steps: Iterable[tuple[float | None, str]] = ((None, BLUE),),
     words: Mapping[int, tuple[str, str]] | None = None,
+    shown: str = "auto",
 ) -> Json:
-    """Show the last value of each line, large; `words` are told instead of numbers."""
+    """Show the last value of each line, large; `words` are told instead of numbers.
+
+    `shown` is "auto" for values, "name" for names alone.
+    """
     defaults: Json = {
         "unit": unit,
         "noValue": "unknown",
@@ -56,7 +60,7 @@ def stat(
     options = {
         "colorMode": "background",
         "graphMode": "none",
-        "textMode": "auto",
+        "textMode": shown,
         "reduceOptions": {"calcs": ["lastNotNull"]},
     }
     return _panel("stat", title, description, queries, defaults, [], options)
@@ -131,8 +135,11 @@ def quantiles(stage: str) -> Queries:
 
 
 def units(standing: str) -> str:
-    """Count a sale's units by where they stand in the gate."""
-    return f'sum(max by (sale) (flashsale_stock_units{{{OF_SALE},standing="{standing}"}}))'
+    """Count a sale's units by where they stand in the gate.
+
+    Processes look at different moments; of averages the sum is right, of maxima it is not.
+    """
+    return f'sum(avg by (sale) (flashsale_stock_units{{{OF_SALE},standing="{standing}"}}))'
 
 
 def at_a_glance() -> list[Json]:
@@ -307,7 +314,7 @@ def what_it_needs() -> list[Json]:
                 "{{sale}} {{state}}": f"max by (sale, state) (flashsale_sale_state{{{OF_SALE}}})"
                 " == 1"
             },
-            words={1: ("yes", BLUE)},
+            shown="name",
         ),
         stat(
             "Processes",
