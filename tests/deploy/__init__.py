@@ -1,1 +1,1 @@
-"""What stands in deploy/ is sound, without a cluster."""
+"""What is deployed, checked without a cluster."""

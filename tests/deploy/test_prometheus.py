@@ -182,6 +182,14 @@ def test_what_is_read_by_default_is_where_the_processes_answer() -> None:
     }
 
 
+def test_in_a_cluster_the_jobs_have_the_same_names() -> None:
+    """The operator names a job by its service, unless a label of the monitor says otherwise."""
+    jobs = {job for _, query in queries() for job in re.findall(r'job="([^"]+)"', query)}
+    assert jobs == {"flashsale-api", "flashsale-worker"}
+    for monitor in (ROOT / "deploy").rglob("service-monitor.yaml"):
+        assert "jobLabel" not in monitor.read_text("utf-8"), monitor
+
+
 def _provisioned(path: str) -> dict[str, Any]:
     read: dict[str, Any] = yaml.safe_load((GRAFANA / "provisioning" / path).read_text("utf-8"))
     return read
