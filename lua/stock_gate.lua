@@ -372,19 +372,19 @@ local function oldest_accepted(keys)
   return oldest
 end
 
-local function books_of(keys)
+local function books_of(keys, ages)
   local h = redis.call('HMGET', keys[1], 'state', 'initial', 'available', 'R', 'O', 'Q', 'S')
   local oldest = redis.call('ZRANGE', keys[4], 0, 0, 'WITHSCORES')
   return {h[1], tonumber(h[2]), tonumber(h[3]), tonumber(h[4]), tonumber(h[5]), tonumber(h[6]), tonumber(h[7]),
     redis.call('HLEN', keys[3]), redis.call('HLEN', keys[2]), redis.call('ZCARD', keys[4]), tonumber(oldest[2] or -1),
-    oldest_accepted(keys)}
+    ages and oldest_accepted(keys) or -1}
 end
 
--- books: epoch. Returns {state, initial, available, R, O, Q, S, records, users, journal, oldest due or -1,
---   oldest accepted or -1}.
+-- books: epoch, 1 for ages too. Returns {state, initial, available, R, O, Q, S, records, users, journal,
+--   oldest due or -1, oldest accepted or -1}.
 local function books(keys, args)
   if not armed_sale(keys, tonumber(args[1])) then return unarmed(keys) end
-  return cmsgpack.pack(books_of(keys))
+  return cmsgpack.pack(books_of(keys, args[2] == '1'))
 end
 
 -- set_state: epoch, state. Returns 1.

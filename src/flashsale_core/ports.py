@@ -130,8 +130,8 @@ class GateBooks:
     oldest_due_ms: int | None = None
     """When the oldest journal entry falls due, by the gate's clock."""
     oldest_accepted_ms: int | None = None
-    """When the oldest of the journal was accepted, by the gate's clock. Of more than 20 entries an
-    adapter may look at ten that are due first and ten that are due last."""
+    """When the oldest of the journal was accepted, by the gate's clock; None unless it was asked
+    for. Of more than 20 entries an adapter may look at ten due first and ten due last."""
 
 
 @attrs.frozen(kw_only=True)
@@ -210,8 +210,13 @@ class StockGate(Protocol):
         sweepers do not take the same entry.
         """
 
-    async def books(self, sales: Sequence[tuple[SaleId, Epoch]]) -> list[GateBooks | Unavailable]:
-        """Read the counts of several sales."""
+    async def books(
+        self, sales: Sequence[tuple[SaleId, Epoch]], *, ages: bool = False
+    ) -> list[GateBooks | Unavailable]:
+        """Read the counts of several sales; with `ages`, `oldest_accepted_ms` too.
+
+        That costs as much as all the rest: who looks every second leaves it out.
+        """
 
     async def records(
         self, sale_id: SaleId, epoch: Epoch, *, cursor: str, limit: int

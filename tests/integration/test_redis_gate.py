@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import closing, suppress
 from typing import Any
 
+import attrs
 import pytest
 from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
@@ -80,6 +81,8 @@ class TestRedisStockGate(StockGateContract):
         books = await sale.books()
         assert books.oldest_due_ms != first.record.accepted_at_ms + 100
         assert books.oldest_accepted_ms == first.record.accepted_at_ms
+        [unasked] = await gate.books([(sale.sale_id, sale.epoch)])
+        assert unasked == attrs.evolve(books, oldest_accepted_ms=None)
 
 
 class TestRedisGateLives(GateLivesContract):

@@ -82,7 +82,7 @@ class TurnedClock:
 class SilentGate(MemoryStockGate):
     """The memory gate, when nobody can reach it."""
 
-    async def books(self, sales: object) -> list[GateBooks | Unavailable]:
+    async def books(self, sales: object, *, ages: bool = False) -> list[GateBooks | Unavailable]:
         """Be away."""
         raise Unavailable(Why.GATE_AWAY, f"{sales}")
 

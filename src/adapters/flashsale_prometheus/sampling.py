@@ -71,7 +71,8 @@ class Sampler:
         for sale in sales:
             self._metrics.sale_epoch.labels(sale.sale_id).set(sale.epoch)
         try:
-            books = await self._gate.books([(sale.sale_id, sale.epoch) for sale in sales])
+            wanted = [(sale.sale_id, sale.epoch) for sale in sales]
+            books = await self._gate.books(wanted, ages=True)
         except Unavailable as away:
             books = [away] * len(sales)
             self._metrics.dependency("gate", is_up=False)

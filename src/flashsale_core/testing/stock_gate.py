@@ -134,7 +134,7 @@ class OpenSale:
 
     async def books(self) -> GateBooks:
         """Read the counts; conservation must hold whenever they are read."""
-        [books] = await self.gate.books([(self.sale_id, self.epoch)])
+        [books] = await self.gate.books([(self.sale_id, self.epoch)], ages=True)
         assert not isinstance(books, Unavailable), books
         held = books.reserved + books.outside + books.queued + books.sold
         assert books.initial == books.available + held
