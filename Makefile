@@ -20,7 +20,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # The package itself builds with what the hashes already brought.
 PIP_SELF := $(PIP) --no-deps --no-build-isolation --editable .
-TESTED := src tests docs/model bench
+TESTED := src tests docs/model bench deploy/grafana
 
 .PHONY: help
 help: ## list the targets
@@ -122,6 +122,11 @@ bench-smoke: $(VENV)/.installed-dev ## the benchmark's shortest form: whether it
 .PHONY: profile
 profile: $(VENV)/.installed-dev ## show where the microseconds of the hot path and of the drain go
 	@$(BIN)/python -m bench.profiling
+
+.PHONY: board
+board: $(VENV)/.installed-dev ## sell to a crowd, and draw docs/pictures/board.png from Prometheus' answers
+	@$(BIN)/python deploy/grafana/board.py > deploy/grafana/dashboards/flashsale.json
+	@$(BIN)/python -m tests.board
 
 .PHONY: docs
 docs: $(VENV)/.installed-dev ## run the code of every page and look up the names that they use

@@ -99,9 +99,11 @@ class Client(asyncio.Protocol):
         self._crowd.told(self, self._user, int(head[9:12]), self._meant)
 
     def connection_lost(self, _: Exception | None) -> None:
-        """Count what is not answered any more."""
+        """Count what is not answered any more; one that was idle for long is free no more."""
         if self._is_waiting:
             self._crowd.answers[0] += 1
+        elif self in self._crowd.free:
+            self._crowd.free.remove(self)
 
 
 async def crowd_of(where: str, rate: float, buyers: int, first: int, clients: int) -> Crowd:

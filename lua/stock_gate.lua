@@ -358,17 +358,33 @@ local function overdue(keys, args)
   return cmsgpack.pack(entries)
 end
 
-local function books_of(keys)
+-- When the oldest of the journal was accepted, of its ten entries due first and its ten due last; -1: none.
+local function oldest_accepted(keys)
+  local oldest = -1
+  for _, place in ipairs({{0, 9}, {-10, -1}}) do
+    local ids = redis.call('ZRANGE', keys[4], place[1], place[2])
+    local raw = #ids > 0 and redis.call('HMGET', keys[3], unpack(ids)) or {}
+    for _, record in ipairs(raw) do
+      local accepted = record and tonumber(cmsgpack.unpack(record)[7])
+      if accepted and accepted > 0 and (oldest < 0 or accepted < oldest) then oldest = accepted end
+    end
+  end
+  return oldest
+end
+
+local function books_of(keys, ages)
   local h = redis.call('HMGET', keys[1], 'state', 'initial', 'available', 'R', 'O', 'Q', 'S')
   local oldest = redis.call('ZRANGE', keys[4], 0, 0, 'WITHSCORES')
   return {h[1], tonumber(h[2]), tonumber(h[3]), tonumber(h[4]), tonumber(h[5]), tonumber(h[6]), tonumber(h[7]),
-    redis.call('HLEN', keys[3]), redis.call('HLEN', keys[2]), redis.call('ZCARD', keys[4]), tonumber(oldest[2] or -1)}
+    redis.call('HLEN', keys[3]), redis.call('HLEN', keys[2]), redis.call('ZCARD', keys[4]), tonumber(oldest[2] or -1),
+    ages and oldest_accepted(keys) or -1}
 end
 
--- books: epoch. Returns {state, initial, available, R, O, Q, S, records, users, journal, oldest due or -1}.
+-- books: epoch, 1 for ages too. Returns {state, initial, available, R, O, Q, S, records, users, journal,
+--   oldest due or -1, oldest accepted or -1}.
 local function books(keys, args)
   if not armed_sale(keys, tonumber(args[1])) then return unarmed(keys) end
-  return cmsgpack.pack(books_of(keys))
+  return cmsgpack.pack(books_of(keys, args[2] == '1'))
 end
 
 -- set_state: epoch, state. Returns 1.

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 import pytest
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.admin import RecordsToDelete
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.util import calc_crc32c_py
 
@@ -24,7 +25,8 @@ from flashsale_core.testing.event_bus import (
 )
 from flashsale_core.testing.plain_codec import PlainCodec
 from flashsale_kafka import consuming, open_kafka_bus
-from tests.integration.kafka_world import PARTITIONS, KafkaWorld, kafka_world
+from flashsale_kafka.committing import COMMIT_PAUSE_S
+from tests.integration.kafka_world import PARTITIONS, KafkaWorld, kafka_admin, kafka_world
 
 if TYPE_CHECKING:
     from tests.servers import Kafka
@@ -177,6 +179,50 @@ async def test_lag_counts_what_waits_and_what_is_in_hand(world: KafkaWorld) -> N
         assert await subscription.lag() == 3
         await subscription.acknowledge(held)
         assert await subscription.lag() == 2
+
+
+async def left_behind(world: KafkaWorld, count: int) -> None:
+    """Do one message, leave the group, and let `count` more come to nobody."""
+    await world.put(Channel.REQUESTS, b"done")
+    async with world.bus.subscribe(Channel.REQUESTS, messages_max=1) as subscription:
+        assert await subscription.expired() == 0
+        await subscription.acknowledge(await take_delivery(subscription))
+    for _ in range(count):
+        await world.put(Channel.REQUESTS, b"waits")
+
+
+async def deleted_before(world: KafkaWorld, offset: int) -> None:
+    """Let partition 0 of the outside door begin there, as a topic's retention does."""
+    partition = TopicPartition(world.config.requests, 0)
+    async with kafka_admin(world.server.plaintext_bootstrap) as admin:
+        await admin.delete_records({partition: RecordsToDelete(offset)})
+
+
+async def test_what_expired_before_it_was_done_is_told_though_later_ones_are_committed(
+    world: KafkaWorld,
+) -> None:
+    """The next member begins at the log's start, commits there, and wipes out the only trace."""
+    await left_behind(world, 3)
+    await deleted_before(world, 3)
+    async with world.bus.subscribe(Channel.REQUESTS, messages_max=1) as subscription:
+        last = await take_delivery(subscription)
+        assert last.messages[0].origin.endswith(":3")
+        await subscription.acknowledge(last)
+        await asyncio.sleep(5 * COMMIT_PAUSE_S)
+        assert await subscription.expired() == 2
+
+
+async def test_what_expires_under_a_member_is_told_and_a_growing_gap_is_one(
+    world: KafkaWorld,
+) -> None:
+    """A worker whose database is away for as long as the topic keeps messages."""
+    await left_behind(world, 3)
+    async with world.bus.subscribe(Channel.REQUESTS, messages_max=1) as subscription:
+        await take_delivery(subscription)
+        assert await subscription.expired() == 0
+        for offset, gone in ((2, 1), (4, 3)):
+            await deleted_before(world, offset)
+            assert await subscription.expired() == gone
 
 
 async def test_a_delivery_in_hand_for_long_keeps_its_partition_and_its_neighbours_going(

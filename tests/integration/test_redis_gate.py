@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import closing, suppress
 from typing import Any
 
+import attrs
 import pytest
 from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
@@ -63,6 +64,25 @@ def make_gate(wire: Wire) -> MakeGate:
 
 class TestRedisStockGate(StockGateContract):
     """The contract, on Redis."""
+
+    async def test_the_oldest_purchase_is_seen_wherever_it_stands_in_a_long_journal(
+        self, make_gate: MakeGate
+    ) -> None:
+        """First by its due time, or last because it was pushed back; the middle is not read."""
+        gate = await make_gate(reserved_due_ms=100, queued_due_ms=600_000)
+        sale = await open_sale(gate, SaleTerms(units=100))
+        [first] = await sale.reserve(claim("p0"))
+        assert isinstance(first, Reserved)
+        await asyncio.sleep(0.12)
+        for number in range(1, 40):
+            await sale.reserve(claim(f"p{number}"))
+        assert (await sale.books()).oldest_accepted_ms == first.record.accepted_at_ms
+        await gate.overdue(sale.sale_id, sale.epoch, 1)
+        books = await sale.books()
+        assert books.oldest_due_ms != first.record.accepted_at_ms + 100
+        assert books.oldest_accepted_ms == first.record.accepted_at_ms
+        [unasked] = await gate.books([(sale.sale_id, sale.epoch)])
+        assert unasked == attrs.evolve(books, oldest_accepted_ms=None)
 
 
 class TestRedisGateLives(GateLivesContract):

@@ -82,7 +82,7 @@ class TurnedClock:
 class SilentGate(MemoryStockGate):
     """The memory gate, when nobody can reach it."""
 
-    async def books(self, sales: object) -> list[GateBooks | Unavailable]:
+    async def books(self, sales: object, *, ages: bool = False) -> list[GateBooks | Unavailable]:
         """Be away."""
         raise Unavailable(Why.GATE_AWAY, f"{sales}")
 
@@ -303,9 +303,13 @@ async def test_stock_epoch_state_and_journal_are_read_from_the_gate(
     assert value(metrics, "flashsale_journal_overdue_seconds", sale="1.1") == 0
     assert value(metrics, "flashsale_dependency_up", name="gate") == 1
     assert value(metrics, "flashsale_sampled_timestamp_seconds", source="gate") == 1_000
+    assert value(metrics, "flashsale_journal_age_seconds", sale="1.1") == 0
     clock.ms += RESERVED_DUE_MS + 2_000
     await sampler.sample()
     assert value(metrics, "flashsale_journal_overdue_seconds", sale="1.1") == 2
+    assert (
+        value(metrics, "flashsale_journal_age_seconds", sale="1.1") == RESERVED_DUE_MS / 1_000 + 2
+    )
 
 
 async def test_a_gate_that_is_silent_shows_no_old_numbers(

@@ -18,7 +18,7 @@ from flashsale_redis.wire import Command, Then, Wire
 
 TAKEN = msgspec.msgpack.encode([["T", 1_700_000_000_000]])
 OOM = OutOfMemoryError("command not allowed when used memory > 'maxmemory'.")
-BOOKS = ["OPEN", 10, 9, 1, 0, 0, 0, 1, 1, 1, -1]
+BOOKS = ["OPEN", 10, 9, 1, 0, 0, 0, 1, 1, 1, -1, -1]
 
 
 class Scripted(Wire):

@@ -18,6 +18,7 @@ from flashsale_kafka.closing import stop_consumer
 from flashsale_kafka.committing import Committer
 from flashsale_kafka.config import KafkaConfig
 from flashsale_kafka.connecting import client_options, knock
+from flashsale_kafka.expiring import Expired
 from flashsale_kafka.faults import DRIVER_ERRORS, translated
 from flashsale_kafka.lanes import Lanes
 from flashsale_kafka.reading import Reader
@@ -55,6 +56,7 @@ class KafkaSubscription:
         self._topic = config.topics[channel]
         self._group = config.groups[channel]
         self._lanes = Lanes(channel, messages_max, message_of, self._wake)
+        self._expired = Expired(self._lanes, config.connect_ms / 1_000)
         self._news = asyncio.Event()
         self._may_fetch = asyncio.Event()
         self._has_done = asyncio.Event()
@@ -64,6 +66,8 @@ class KafkaSubscription:
         self._reader: Reader | None = None
         self._committer: Committer | None = None
         self._consumer: AIOKafkaConsumer | None = None
+        self._member: AIOKafkaConsumer | None = None
+        """The same, from before it has joined."""
         self._has_joined = False
         self._fault: FlashsaleError | None = None
         self._running: asyncio.Task[None] | None = None
@@ -118,6 +122,15 @@ class KafkaSubscription:
             raise translated(exc, f"asking for the end of {self._topic}") from exc
         return self._lanes.count() + sum(max(0, messages) for messages in ahead)
 
+    async def expired(self) -> int | None:
+        """Count what the brokers deleted before the group had done it."""
+        if self._consumer is not None:
+            try:
+                await self._expired.look(self._consumer)
+            except DRIVER_ERRORS as exc:
+                raise translated(exc, f"asking for the start of {self._topic}") from exc
+        return self._expired.count()
+
     # ── joining ─────────────────────────────────────────────────────────────────────────────────
 
     async def _run(self) -> None:
@@ -159,13 +172,14 @@ class KafkaSubscription:
         )
         reader = self._reader = Reader(consumer, self._topic, self._lanes)
         committer = self._committer = Committer(consumer, self._lanes, self._has_done)
+        self._member = consumer
         consumer.subscribe([self._topic], listener=_Listener(self))
         try:
             await consumer.start()
             self._consumer, self._fault, self._has_joined = consumer, None, True
             await self._work(consumer, self._poll(reader), committer.always())
         finally:
-            self._consumer = self._reader = self._committer = None
+            self._consumer = self._member = self._reader = self._committer = None
             self._may_fetch.clear()
             self._lanes.close()
             await committer.last()
@@ -244,6 +258,8 @@ class KafkaSubscription:
 
     async def assigned(self, partitions: Sequence[TopicPartition]) -> None:
         """Begin anew with the partitions that are ours now."""
+        if self._member is not None:
+            await self._expired.begin(self._member, partitions)
         if self._reader is not None:
             self._reader.begin_anew()
         self._lanes.own(partitions)

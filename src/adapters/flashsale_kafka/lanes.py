@@ -149,6 +149,14 @@ class Lanes:
             if partition in self._lanes:
                 self._lanes[partition].committed_to = offset
 
+    def all_committed(self) -> dict[TopicPartition, int]:
+        """List how far the broker knows each partition to be done, where we told it."""
+        return {
+            partition: lane.committed_to
+            for partition, lane in self._lanes.items()
+            if lane.committed_to is not None
+        }
+
     def count(self) -> int:
         """Count what waits and what is in hand."""
         return sum(len(lane.waiting) + len(lane.held_records) for lane in self._lanes.values())

@@ -19,14 +19,7 @@ from flashsale_core.events import (
     ParkedMessage,
     PurchasesAccepted,
 )
-from flashsale_core.ports import (
-    BusFeatures,
-    Codec,
-    Delivery,
-    Encoded,
-    EventBus,
-    Subscription,
-)
+from flashsale_core.ports import BusFeatures, Codec, Delivery, Encoded, EventBus, Subscription
 
 PARTITIONS_DEFAULT = 4
 """Enough that a stuck partition leaves its neighbours going; one process needs no more."""
@@ -296,6 +289,10 @@ class _MemorySubscription:
     async def lag(self) -> int | None:
         """Count what is not acknowledged."""
         return sum(len(partition.waiting) for partition in self._partitions)
+
+    async def expired(self) -> int | None:
+        """Nothing is deleted here but by an acknowledge."""
+        return None
 
     def leave(self) -> None:
         """Free what this subscriber holds."""

@@ -206,12 +206,14 @@ class MemoryStockGate(GateLives):
             return self.reserved_due_ms
         return max(self.queued_due_ms, now_ms - record.accepted_at_ms)
 
-    async def books(self, sales: Sequence[tuple[SaleId, Epoch]]) -> list[GateBooks | Unavailable]:
+    async def books(
+        self, sales: Sequence[tuple[SaleId, Epoch]], *, ages: bool = False
+    ) -> list[GateBooks | Unavailable]:
         """See `StockGate.books`."""
         return [
             ledger
             if isinstance(ledger := self._ledger(sale_id, epoch), Unavailable)
-            else books_of(ledger)
+            else books_of(ledger, ages=ages)
             for sale_id, epoch in sales
         ]
 

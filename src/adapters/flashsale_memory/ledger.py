@@ -74,8 +74,9 @@ def cut(record: GateRecord, state: PurchaseState, reason: str | None) -> GateRec
     )
 
 
-def books_of(ledger: Ledger) -> GateBooks:
+def books_of(ledger: Ledger, *, ages: bool = False) -> GateBooks:
     """Count."""
+    accepted = (ledger.records[one].accepted_at_ms for one in ledger.journal if ages)
     return GateBooks(
         state=ledger.state,
         initial=ledger.terms.units,
@@ -88,4 +89,5 @@ def books_of(ledger: Ledger) -> GateBooks:
         users=len(ledger.users),
         journal=len(ledger.journal),
         oldest_due_ms=min(ledger.journal.values(), default=None),
+        oldest_accepted_ms=min((at for at in accepted if at), default=None),
     )

@@ -50,7 +50,8 @@ class MemoryOrderRepository:
             if order.status is OrderStatus.PENDING_PAYMENT:
                 self._tables.payments[key] = _payment(one, order)
             else:
-                self._tables.outbox.append(WaitingFact(order_event(one, reasons[key], now_ms)))
+                event = order_event(one, reasons[key], now_ms)
+                self._tables.outbox.append(WaitingFact(event, written_at_ms=now_ms))
         return [_standing(self._tables.orders[key], is_new=key in reasons) for key in keys]
 
     def _refuse_stale(self, new: Iterable[Decision], epochs: Mapping[SaleId, Epoch]) -> None:

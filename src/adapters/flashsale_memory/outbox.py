@@ -37,5 +37,10 @@ class MemoryOutbox:
         """Count the facts that wait."""
         return len(self._tables.outbox)
 
+    async def age_ms(self) -> int:
+        """Tell for how long the oldest fact has waited."""
+        now_ms = self._tables.clock.now_ms()
+        return max((now_ms - fact.written_at_ms for fact in self._tables.outbox), default=0)
+
 
 _: type[Outbox] = MemoryOutbox

@@ -55,7 +55,7 @@ class MemoryPayments:
         sale = self._tables.sales[order.sale_id]
         self._tables.orders[key] = order
         fact = payment_event(order, reason, now_ms, row.traceparent)
-        self._tables.outbox.append(WaitingFact(fact))
+        self._tables.outbox.append(WaitingFact(fact, written_at_ms=now_ms))
         self._tables.sales[order.sale_id] = attrs.evolve(
             sale,
             pending=sale.pending - order.quantity,

@@ -20,6 +20,7 @@ class WaitingFact:
 
     event: OrderEvent
     is_claimed: bool = False
+    written_at_ms: int = 0
 
 
 @attrs.define(eq=False)

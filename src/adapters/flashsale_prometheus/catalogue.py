@@ -144,11 +144,26 @@ JOURNAL_OVERDUE = Described(
     labels=("sale",),
     help="For how long the oldest journal entry has been due; 0 while none is.",
 )
+JOURNAL_AGE = Described(
+    name="flashsale_journal_age_seconds",
+    kind=Kind.GAUGE,
+    labels=("sale",),
+    help="How long ago the oldest purchase that is not final was accepted; 0 while none is. Of "
+    "more than 20, the oldest of the ten due first and the ten due last.",
+)
 LAG = Described(
     name="flashsale_consumer_lag_messages",
     kind=Kind.GAUGE,
     labels=("channel",),
     help="Messages that wait for a worker; missing where the broker cannot say.",
+)
+EXPIRED = Described(
+    name="flashsale_consumer_expired_messages",
+    kind=Kind.GAUGE,
+    labels=("channel",),
+    help="Messages that the broker deleted before the group had done them: by how much its "
+    "committed offsets were behind the log's start since this worker began. Anything but 0 is a "
+    "loss. Missing where a broker deletes nothing by itself.",
 )
 PARKED = Described(
     name="flashsale_parked_messages",
@@ -165,6 +180,11 @@ OUTBOX = Described(
     name="flashsale_outbox_backlog_events",
     kind=Kind.GAUGE,
     help="Order events that are committed and not yet told.",
+)
+OUTBOX_AGE = Described(
+    name="flashsale_outbox_age_seconds",
+    kind=Kind.GAUGE,
+    help="For how long the oldest order event has waited to be told; 0 while none does.",
 )
 DRIFT = Described(
     name="flashsale_drift_purchases",
@@ -212,12 +232,15 @@ SAMPLED = Described(
 
 METRICS: tuple[Described, ...] = (
     *(ANSWERS, ORDERS, PAYMENTS, PARKINGS, REPUBLISHED, ALARMS, BATCH_SIZE, BATCH_SECONDS),
-    *(SALES, SALE_STATE, SALE_EPOCH, SALE_ARMED, STOCK, JOURNAL, JOURNAL_OVERDUE),
+    *(SALES, SALE_STATE, SALE_EPOCH, SALE_ARMED, STOCK),
+    *(JOURNAL, JOURNAL_OVERDUE, JOURNAL_AGE),
     *(
         LAG,
+        EXPIRED,
         PARKED,
         LETTERS_HOLDING,
         OUTBOX,
+        OUTBOX_AGE,
         PAYMENTS_OPEN,
         PAYMENTS_AGE,
         DRIFT,

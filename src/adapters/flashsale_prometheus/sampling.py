@@ -19,8 +19,6 @@ from flashsale_core.ports import (
 )
 from flashsale_prometheus.metrics import Metrics
 
-SAMPLE_EVERY_S = 5
-"""Often enough for a sale of minutes; each sample is one gate call and two counting queries."""
 SALES_SAMPLED_MAX = 100
 """Sales whose books are shown. Each costs a dozen series, and `flashsale_sales` shows them all."""
 _UNITS = ("available", "reserved", "outside", "queued", "sold")
@@ -73,7 +71,8 @@ class Sampler:
         for sale in sales:
             self._metrics.sale_epoch.labels(sale.sale_id).set(sale.epoch)
         try:
-            books = await self._gate.books([(sale.sale_id, sale.epoch) for sale in sales])
+            wanted = [(sale.sale_id, sale.epoch) for sale in sales]
+            books = await self._gate.books(wanted, ages=True)
         except Unavailable as away:
             books = [away] * len(sales)
             self._metrics.dependency("gate", is_up=False)
@@ -95,9 +94,11 @@ class Sampler:
         for standing in _UNITS:
             metrics.stock.labels(of, standing).set(getattr(books, standing))
         metrics.journal.labels(of).set(books.journal)
-        due_ms = books.oldest_due_ms
-        overdue_ms = 0 if due_ms is None else max(0, self._clock.now_ms() - due_ms)
-        metrics.journal_overdue.labels(of).set(overdue_ms / 1_000)
+        metrics.journal_overdue.labels(of).set(self._seconds_since(books.oldest_due_ms))
+        metrics.journal_age.labels(of).set(self._seconds_since(books.oldest_accepted_ms))
+
+    def _seconds_since(self, moment_ms: int | None) -> float:
+        return 0.0 if moment_ms is None else max(0, self._clock.now_ms() - moment_ms) / 1_000
 
     def _forget(self, gone: set[str]) -> None:
         for of in gone:
@@ -107,7 +108,9 @@ class Sampler:
             self._metrics.sale_state.remove_by_labels({"sale": of})
 
     def _forget_counts(self, of: str) -> None:
-        for gauge in (self._metrics.stock, self._metrics.journal, self._metrics.journal_overdue):
+        metrics = self._metrics
+        counts = (metrics.stock, metrics.journal, metrics.journal_overdue, metrics.journal_age)
+        for gauge in counts:
             gauge.remove_by_labels({"sale": of})
 
     async def _sample_database(self) -> None:
@@ -122,6 +125,7 @@ class Sampler:
                 self._metrics.letters_holding.set(await self._letters.count(_HOLDING))
             if self._outbox is not None:
                 self._metrics.outbox.set(await self._outbox.backlog())
+                self._metrics.outbox_age.set(await self._outbox.age_ms() / 1_000)
             if self._payments is not None:
                 payments = await self._payments.counts()
                 self._metrics.payments_open.labels("pending").set(payments.pending)
@@ -131,6 +135,7 @@ class Sampler:
             self._metrics.dependency("database", is_up=False)
             self._metrics.parked.clear()
             self._metrics.outbox.set(nan)
+            self._metrics.outbox_age.set(nan)
             self._metrics.letters_holding.set(nan)
             self._metrics.payments_open.clear()
             self._metrics.payments_age.set(nan)
@@ -139,20 +144,23 @@ class Sampler:
 
     async def _sample_bus(self) -> None:
         lags: dict[Channel, int | None] = dict.fromkeys(Channel)
+        expired: dict[Channel, int | None] = dict.fromkeys(Channel)
         try:
             # A copy: a subscription may open or end while one is asked.
             for channel, subscription in list(self._subscriptions.items()):
+                expired[channel] = await subscription.expired()
                 lags[channel] = await subscription.lag()
         except Unavailable:
             self._metrics.dependency("bus", is_up=False)
         else:
             if self._subscriptions:
                 self._seen("bus")
-        for channel, lag in lags.items():
-            if lag is None:
-                self._metrics.lag.remove_by_labels({"channel": channel.value})
-            else:
-                self._metrics.lag.labels(channel.value).set(lag)
+        for gauge, counts in ((self._metrics.lag, lags), (self._metrics.expired, expired)):
+            for channel, count in counts.items():
+                if count is None:
+                    gauge.remove_by_labels({"channel": channel.value})
+                else:
+                    gauge.labels(channel.value).set(count)
 
     def _seen(self, source: str) -> None:
         self._metrics.dependency(source, is_up=True)

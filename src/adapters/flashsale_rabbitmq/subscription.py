@@ -166,6 +166,10 @@ class RabbitMQSubscription:
                     await close_quietly(channel)
         return waiting + sum(lane.unacknowledged for lane in self._lanes)
 
+    async def expired(self) -> int | None:
+        """Answer None: a queue keeps what nobody has acknowledged."""
+        return None
+
     # ── handing out ─────────────────────────────────────────────────────────────────────────────
 
     def _stir(self) -> None:

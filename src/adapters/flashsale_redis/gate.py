@@ -219,12 +219,14 @@ class RedisStockGate(RedisLives):
             for purchase_id, row in (unpack(reply) or [])
         ]
 
-    async def books(self, sales: Sequence[tuple[SaleId, Epoch]]) -> list[GateBooks | Unavailable]:
+    async def books(
+        self, sales: Sequence[tuple[SaleId, Epoch]], *, ages: bool = False
+    ) -> list[GateBooks | Unavailable]:
         """See `StockGate.books`."""
         if not sales:
             return []
         replies = await self._wire.run(
-            [self._call("books", sale_id, epoch) for sale_id, epoch in sales]
+            [self._call("books", sale_id, epoch, int(ages)) for sale_id, epoch in sales]
         )
         books = [
             refused if (refused := of_one_sale(reply)) is not None else books_or_why(unpack(reply))

@@ -162,7 +162,8 @@ def answer_of(  # noqa: C901, PLR0911 - one return an answer
 
 def books_of(row: list[Any]) -> GateBooks:
     """Read the counts; conservation, asserted in the script, is asserted here again."""
-    state, initial, available, reserved, outside, queued, sold, records, users, journal, due = row
+    state, initial, available, reserved, outside, queued, sold, *counts = row
+    records, users, journal, due, accepted = counts
     if initial != available + reserved + outside + queued + sold:
         raise Corrupt("not-conserved", f"the gate's counts do not add up: {row!r}")
     return GateBooks(
@@ -177,6 +178,7 @@ def books_of(row: list[Any]) -> GateBooks:
         users=users,
         journal=journal,
         oldest_due_ms=due if due >= 0 else None,
+        oldest_accepted_ms=accepted if accepted >= 0 else None,
     )
 
 

@@ -81,6 +81,16 @@ class SqlOutbox:
 
         return await self._transactions.read(work)
 
+    async def age_ms(self) -> int:
+        """Tell for how long the oldest fact has waited, by the database's clock."""
+        query = select(func.min(outbox.c.written_at), now())
+
+        async def work(connection: AsyncConnection) -> int:
+            written_at, now_ms = (await connection.execute(query)).one()
+            return 0 if written_at is None else max(0, now_ms - written_at)
+
+        return await self._transactions.read(work)
+
 
 _ALLOW_PUBLISH = text(f"set local idle_in_transaction_session_timeout = {PUBLISH_MS_MAX}")
 

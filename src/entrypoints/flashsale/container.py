@@ -260,7 +260,9 @@ class HttpApi(_Process):
         {
             "sales": _Process.board_keeper.provided.step,
             "readiness": readiness.provided.step,
-            "samples": providers.Singleton(Samples, sampler=sampler).provided.step,
+            "samples": providers.Singleton(
+                Samples, sampler=sampler, every_ms=Commands.settings.provided.sample_interval_ms
+            ).provided.step,
             "summaries": _Process.summaries.provided.step,
         }
     )
@@ -409,7 +411,9 @@ class Worker(_Process):
             "settled sales": forgetting.provided.step,
             "sales": _Process.board_keeper.provided.step,
             "readiness": readiness.provided.step,
-            "samples": providers.Singleton(Samples, sampler=sampler).provided.step,
+            "samples": providers.Singleton(
+                Samples, sampler=sampler, every_ms=Commands.settings.provided.sample_interval_ms
+            ).provided.step,
             "summaries": _Process.summaries.provided.step,
         }
     )

@@ -356,6 +356,13 @@ class Settings:
         MINUTE_MS,
         "Between two looks at what /readyz reports; whoever asks more often gets the last look.",
     )
+    sample_interval_ms: int = whole(
+        5_000,
+        100,
+        MINUTE_MS,
+        """Between two readings of the gauges that /metrics shows. Each is one call of the gate, and
+        in a worker some counting queries.""",
+    )
     probe_timeout_ms: int = whole(
         2_000, 100, MINUTE_MS, "How long a dependency may take to answer such a look."
     )

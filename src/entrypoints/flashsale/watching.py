@@ -5,7 +5,6 @@ from collections.abc import Callable
 import attrs
 
 from flashsale_prometheus import Sampler
-from flashsale_prometheus.sampling import SAMPLE_EVERY_S
 
 
 @attrs.frozen(kw_only=True)
@@ -26,9 +25,9 @@ class Samples:
     """Reads what no event tells into the metrics."""
 
     sampler: Sampler
-    every_s: float = SAMPLE_EVERY_S
+    every_ms: int
 
     async def step(self) -> float:
         """Read everything once."""
         await self.sampler.sample()
-        return self.every_s
+        return self.every_ms / 1_000

@@ -262,7 +262,9 @@ def gate_machine(  # noqa: C901 - a machine closes over its gates
             known = self.model.known.values()
             held_by = {user for state, user, _, _ in known if state in HOLDING}
             for books in self._all(lambda s: s.books()):
-                assert attrs.evolve(books, oldest_due_ms=None) == GateBooks(
+                assert attrs.evolve(
+                    books, oldest_due_ms=None, oldest_accepted_ms=None
+                ) == GateBooks(
                     state=self.model.state,
                     initial=self.model.terms.units,
                     available=self.model.available,

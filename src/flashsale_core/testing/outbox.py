@@ -67,6 +67,22 @@ class OutboxContract:
         assert await database.outbox.backlog() == 1
         assert await database.outbox.relay(telling, 2) == 1
 
+    async def test_the_oldest_fact_that_waits_has_an_age(
+        self, database: Database, sale: Sale
+    ) -> None:
+        """It grows while nobody relays, and is nothing once all is told."""
+        assert await database.outbox.age_ms() == 0
+        await self.write(database, sale, "p1")
+        async with asyncio.timeout(PATIENCE_S):
+            while (young := await database.outbox.age_ms()) == 0:  # noqa: ASYNC110 - clocks tell nobody
+                await asyncio.sleep(0.005)
+        await self.write(database, sale, "p2")
+        async with asyncio.timeout(PATIENCE_S):
+            while await database.outbox.age_ms() <= young:  # noqa: ASYNC110 - the same
+                await asyncio.sleep(0.005)
+        await told_events(database)
+        assert await database.outbox.age_ms() == 0
+
     async def test_nothing_is_published_where_nothing_waits(self, database: Database) -> None:
         """An idle relay leaves the broker alone."""
         telling = Telling(AssertionError("nothing was there to be told"))

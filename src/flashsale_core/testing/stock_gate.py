@@ -134,7 +134,7 @@ class OpenSale:
 
     async def books(self) -> GateBooks:
         """Read the counts; conservation must hold whenever they are read."""
-        [books] = await self.gate.books([(self.sale_id, self.epoch)])
+        [books] = await self.gate.books([(self.sale_id, self.epoch)], ages=True)
         assert not isinstance(books, Unavailable), books
         held = books.reserved + books.outside + books.queued + books.sold
         assert books.initial == books.available + held
@@ -207,11 +207,11 @@ class StockGateContract:
         assert isinstance(answer, Reserved)
         assert answer.record.state is PurchaseState.RESERVED
         assert answer.record.epoch == FIRST
-        assert answer.record.accepted_at_ms > 1_600_000_000_000
+        assert (at := answer.record.accepted_at_ms) > 1_600_000_000_000
         books = await sale.books()
         assert (books.available, books.reserved, books.journal) == (7, 3, 1)
         assert (books.records, books.users) == (1, 1)
-        assert books.oldest_due_ms == answer.record.accepted_at_ms + 10_000
+        assert (books.oldest_accepted_ms, books.oldest_due_ms) == (at, at + 10_000)
 
     async def test_the_record_holds_all_that_a_message_needs(self, gate: StockGate) -> None:
         """Rule 3: a lost publish is repeated from the record alone."""

@@ -1,0 +1,46 @@
+"""What the pages tell an operator to look for can be found: metrics, and lines of the log."""
+
+import re
+
+from flashsale_prometheus import METRICS
+from tests.deploy.queries import SUFFIX
+from tests.docs.pages import ROOT, pages
+
+METRIC = re.compile(r"`(flashsale_[a-z_]+)[`{]")
+EVENTS = re.compile(r"^\| ((?:`[a-z][a-z, ]+`(?:, )?)+) \|", re.MULTILINE)
+SOURCES = {
+    path.relative_to(ROOT): path.read_text(encoding="utf-8")
+    for path in sorted((ROOT / "src").rglob("*.py"))
+}
+PACKAGES = {path.parts[-2] for path in SOURCES} | {"flashsale_breaker"}
+"""Names of our packages; and what is searched for by the beginning of its name."""
+
+
+def test_metrics_that_pages_name_exist() -> None:
+    """A metric that was renamed is searched for in vain, at the worst of times."""
+    known = {one.name for one in METRICS} | PACKAGES
+    named = {
+        (page.name, name) for page in pages() for name in METRIC.findall(page.read_text("utf-8"))
+    }
+    assert {(page, name) for page, name in named if SUFFIX.sub("", name) not in known} == set()
+
+
+def test_lines_of_the_log_that_the_page_names_are_written_somewhere() -> None:
+    """Word for word, in the code."""
+    page = (ROOT / "docs" / "observe.md").read_text("utf-8").split("## What to search")[1]
+    events = {event for cell in EVENTS.findall(page) for event in re.findall(r"`([^`]+)`", cell)}
+    assert {"alarm", "delivery waits", "loop goes on"} <= events
+    written = "\n".join(SOURCES.values())
+    assert {event for event in events if f'"{event}"' not in written} == set()
+
+
+def test_runbooks_quote_no_line_that_nobody_writes() -> None:
+    """In quotes of code with a blank between small words there stands a line of the log."""
+    written = "\n".join(SOURCES.values())
+    quoted = {
+        (page.name, line)
+        for page in (ROOT / "docs" / "runbooks").glob("*.md")
+        for line in re.findall(r"`([a-z]+(?: [a-z]+)+)`", page.read_text("utf-8"))
+        if not line.startswith("flashsale ")
+    }
+    assert {(page, line) for page, line in quoted if f'"{line}"' not in written} == set()
