@@ -33,7 +33,7 @@ PORT = re.compile(r"(?:127\.0\.0\.1|localhost|\[::1\]|0\.0\.0\.0):(\d{2,5})\b")
 CONTAINER_PORT = re.compile(r"\b(?:containerPort|targetPort|port): (\d+)|EXPOSE ([\d ]+)")
 ROUTE = re.compile(
     r"\b(GET|POST) +(/[a-z][\w/{}.-]*)"
-    r"|()(?:127\.0\.0\.1:80(?:80|81|90)|httpGet: \{path: |metrics_path: |^ +path: (?!/spec/))"
+    r"|()(?:127\.0\.0\.1:80(?:80|81|90)|httpGet: \{path: |metrics_path: |^ +path: (?!/spec/|/var/))"
     r"(/[a-z][\w/{}.-]*)",
     re.MULTILINE,
 )
