@@ -78,7 +78,7 @@ async def test_leaving_waits_for_a_silent_collector_no_longer_than_its_share(
         assert trace is not None
         trace.answered(200, "accepted")
         began, before = time.monotonic(), turns
-    assert 0.15 < time.monotonic() - began < 2
+    assert 0.15 < time.monotonic() - began < 0.9
     assert turns - before > 5
     counting.cancel()
     assert "the last spans are lost" in caplog.text

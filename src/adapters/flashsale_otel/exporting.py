@@ -50,15 +50,15 @@ class TellingExporter(SpanExporter):
 
 
 @asynccontextmanager
-async def exporting(provider: TracerProvider, *, flush_s: float = FLUSH_S) -> AsyncIterator[None]:
-    """Let the provider work; leaving sends what is left, for `flush_s` at most."""
+async def exporting(provider: TracerProvider) -> AsyncIterator[None]:
+    """Let the provider work; leaving sends what is left, for FLUSH_S at most."""
     before = _ITS_OWN_WORDS.level
     _ITS_OWN_WORDS.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
         try:
-            await _shut_down(provider, flush_s)
+            await _shut_down(provider, FLUSH_S)
         finally:
             _ITS_OWN_WORDS.setLevel(before)
 
