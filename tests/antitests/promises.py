@@ -130,6 +130,13 @@ PROMISES: dict[int, tuple[str, str]] = {
             "dies keeps nobody waiting, and no other program shares their port in silence."
         ),
     ),
+    22: (
+        "A traced purchase is one whole trace, and traces are in nobody's way.",
+        (
+            "Off, there is nothing of them. On, a collector that is away costs spans and a line, "
+            "never a purchase or a stop's time."
+        ),
+    ),
 }
 
 RULES: dict[str, tuple[str, ...]] = {

@@ -64,6 +64,8 @@ async def test_leaving_waits_for_a_silent_collector_no_longer_than_its_share(
     """A stop has a time of its own; the event loop goes on meanwhile."""
     monkeypatch.setattr(exporting, "FLUSH_S", 0.2)
     sink.may_go_on.clear()
+    # Late, but not never: a test that hangs says less than one that fails.
+    threading.Timer(3.0, sink.may_go_on.set).start()
     turns = 0
 
     async def count() -> None:

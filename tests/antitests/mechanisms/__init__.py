@@ -19,6 +19,7 @@ from tests.antitests.mechanisms import (
     several,
     short_way,
     silence,
+    tracing,
 )
 
 ANTITESTS: tuple[AntiTest, ...] = (
@@ -39,4 +40,5 @@ ANTITESTS: tuple[AntiTest, ...] = (
     *short_way.ANTITESTS,
     *looking.ANTITESTS,
     *clustered.ANTITESTS,
+    *tracing.ANTITESTS,
 )
