@@ -343,7 +343,7 @@ async def test_a_stopped_process_has_sent_its_last_spans(
     assert own(collector.spans(), purchase, words.sending).service == "last"
 
 
-@pytest.mark.parametrize("how", ["away", "refuses", "silent"])
+@pytest.mark.parametrize("how", ["away", "silent", pytest.param("refuses", marks=pytest.mark.long)])
 async def test_a_collector_that_is_away_harms_nobody(
     how: str,
     tmp_path: Path,

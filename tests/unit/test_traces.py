@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 import pytest
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import (
@@ -30,6 +30,7 @@ from flashsale_core.events import (
     Channel,
     Message,
     OrderEvent,
+    ParkedStatus,
     PurchaseAccepted,
     PurchasesAccepted,
 )
@@ -55,7 +56,7 @@ from flashsale_memory.gate import MemoryStockGate
 from flashsale_memory.payment_gateway import MemoryPaymentGateway
 from flashsale_otel import Traces, labels_of
 from flashsale_otel.contexts import context_of, sampled, written
-from flashsale_otel.opening import LINKS_MAX, SpanLimits
+from flashsale_otel.opening import LINKS_MAX
 from flashsale_otel.sampling import BatchesAsTheirPurchases
 from tests.unit.http_wire import Ways, Wire
 from tests.unit.http_world import Shop, selling
@@ -145,7 +146,8 @@ def attributes(span: ReadableSpan) -> dict[str, Any]:
 def id_of(span: ReadableSpan) -> int:
     """Name a span."""
     assert span.context is not None
-    return span.context.span_id
+    span_id: int = span.context.span_id
+    return span_id
 
 
 def trace_of(span: ReadableSpan) -> str:
@@ -187,6 +189,7 @@ async def engine(recorder: Recorder, *, is_paid: bool = False) -> AsyncIterator[
         payment_url=Url("http://127.0.0.1:1/charges") if is_paid else None,
         payment_interval_ms=10,
         relay_interval_ms=10,
+        parked_interval_ms=100,
     )
     bus = MemoryBus(codec, publish_deadline_ms=2_000)
     container = Embedded(
@@ -333,7 +336,8 @@ async def test_a_payment_is_in_the_trace_of_its_purchase() -> None:
 
 async def test_the_trace_goes_on_in_the_message_and_in_the_event() -> None:
     """Whoever takes one stands below the span that sent it."""
-    recorder, told = Recorder(), []
+    recorder = Recorder()
+    told: list[PurchasesAccepted | OrderEvent] = []
 
     class Bus:
         async def publish(self, facts: Sequence[PurchasesAccepted | OrderEvent]) -> None:
@@ -345,7 +349,7 @@ async def test_the_trace_goes_on_in_the_message_and_in_the_event() -> None:
         traced = recorder.traces.around_bus(Bus())
         [fact] = _promises(CALLER)
         await traced.publish([fact])
-    [sent] = told
+    [sent] = _accepted(told)
     context = sampled(sent.purchases[0].traceparent)
     assert context is not None
     assert f"{context.trace_id:032x}" == TRACE
@@ -374,7 +378,8 @@ async def test_what_is_not_recorded_costs_no_span_and_is_left_as_it_is(
     traceparent: str | None,
 ) -> None:
     """Neither in the purchase's way nor as a batch."""
-    recorder, told = Recorder(), []
+    recorder = Recorder()
+    told: list[PurchasesAccepted | OrderEvent] = []
 
     class Bus:
         async def publish(self, facts: Sequence[PurchasesAccepted | OrderEvent]) -> None:
@@ -417,6 +422,30 @@ async def test_a_request_from_outside_begins_a_trace_where_it_brought_none() -> 
     assert process.parent is None
     assert {trace_of(span) for span in recorder.of("out")} == {trace_of(process)}
     assert attributes(recorder.one("out", "FCALL reserve"))["flashsale.outcome"] == "reserved"
+
+
+async def test_what_was_set_aside_says_so_and_goes_on_in_the_same_trace() -> None:
+    """A sale that is paused parks it; the feeder takes it up again when it goes on."""
+    recorder = Recorder()
+    async with engine(recorder) as ours:
+        container = ours.container
+        [sale] = await container.catalogue().current()
+        await container.sale_desk().pause(sale.sale_id)
+        bus: MemoryBus = container.bus()
+        body = PlainCodec().encode(request("late", traceparent=CALLER)).body
+        bus.put(Message(channel=Channel.REQUESTS, body=body, key=b"k", origin="t:0:0"))
+        await ours.wait_for("late", "process requests")
+        await container.sale_desk().resume(sale.sale_id)
+        parked = container.database().parked
+        await parked.resolve(1, ParkedStatus.WAITING, reason="paused", retry_in_ms=0)
+        await ours.wait_for("late", "send orders")
+    process = recorder.one("late", "process requests")
+    [event] = process.events
+    assert event.name == "parked"
+    assert dict(event.attributes or {}) == {"flashsale.parked": "WAITING", "error.type": "paused"}
+    fed = recorder.of("late", "feed parked messages")[-1]
+    assert (fed.kind, trace_of(fed)) == (SpanKind.INTERNAL, TRACE)
+    assert parent_of(recorder.one("late", "INSERT orders")) == id_of(fed)
 
 
 async def test_failures_are_marked_by_their_code_and_raised_on() -> None:
@@ -583,7 +612,7 @@ async def test_refusals_end_their_spans_too() -> None:
         async def away(*_: object) -> Any:
             raise Unavailable(Why.GATE_AWAY)
 
-        shop.world.gate.reserve = away  # type: ignore[method-assign]
+        shop.world.gate.reserve = away  # type: ignore[assignment, method-assign]
         assert (await shop.buy(BODY)).status == 503
     found = [
         (attributes(span)["http.response.status_code"], span.status.status_code)

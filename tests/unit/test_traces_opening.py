@@ -14,10 +14,11 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.trace import Link
 
 from flashsale_otel import exporting, open_traces
+from flashsale_otel.contexts import context_of
 from flashsale_otel.exporting import TellingExporter
 from flashsale_otel.opening import LINKS_MAX, QUEUE_MAX, provider_of
 from tests.servers.collector import running_collector
-from tests.unit.test_traces import CALLER, LABELS, context_of
+from tests.unit.test_traces import CALLER, LABELS
 
 
 class Sink(SpanExporter):
