@@ -1,13 +1,14 @@
-"""What tracing costs the hot path: nothing while it is off, and how much while it is on.
+"""What tracing costs a purchase: nothing while it is off, and how much while it is on.
 
     python -m bench.tracing_off                    # off against on, by ratio
     python -m bench.tracing_off --before REVISION  # and against the code of another commit
 
-Each variant is a process of its own, warmed up once, that answers a round of purchases on command:
-the door below ASGI, gate and database in memory, a bus that writes the message and confirms at
-once. Rounds alternate, so that all variants see the same machine; what is told is the CPU time of
-a purchase, its exporter's thread included, and its ratio to the first variant within each round.
-A second process of the first variant shows how much of a ratio is chance.
+Each variant is a process of its own, warmed up once, that does a round of purchases on command. At
+the door: below ASGI, gate and database in memory, a bus that writes the message and confirms at
+once. At a worker: from the message to the row that stands, gate and database in memory. Rounds
+alternate, so that all variants see the same machine; what is told is the CPU time of a purchase,
+its exporter's thread included, and its ratio to the first variant within each round. A second
+process of the first variant shows how much of a ratio is chance.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import argparse
 import asyncio
 import contextlib
 import io
+import itertools
 import os
 import statistics
 import subprocess
@@ -37,6 +39,10 @@ PURCHASES = 4_096
 """Of one round: a quarter of a second."""
 AT_ONCE = 64
 """As many buyers ask at once: what one call of the gate then carries."""
+MESSAGES = 16
+"""Of one delivery to a worker: a thousand purchases."""
+DELIVERIES = PURCHASES // (MESSAGES * AT_ONCE)
+PLACES = ("door", "worker")
 ROUNDS = 24
 WARM_ROUNDS = 3
 LIMIT = 1.02
@@ -86,7 +92,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="flashsale-tracing-") as folder:
         variants = list(_variants(asked.before, Path(folder)))
         measured = _alternate(variants, asked.rounds)
-    return _told(variants, measured)
+    print(f"{asked.rounds} rounds of {PURCHASES} purchases, {AT_ONCE} at once, alternating")
+    return max([_told(place, variants, measured[place]) for place in PLACES])
 
 
 def _variants(before: str | None, folder: Path) -> Iterator[Variant]:
@@ -110,9 +117,11 @@ def _variants(before: str | None, folder: Path) -> Iterator[Variant]:
     yield Variant("on, ratio 1.0", ROOT, "1.0")
 
 
-def _alternate(variants: Sequence[Variant], rounds: int) -> dict[str, list[float]]:
+def _alternate(variants: Sequence[Variant], rounds: int) -> dict[str, dict[str, list[float]]]:
     """Ask each for a round in turn, the order turned each time; CPU µs of a purchase."""
-    measured: dict[str, list[float]] = {variant.name: [] for variant in variants}
+    measured: dict[str, dict[str, list[float]]] = {
+        place: {variant.name: [] for variant in variants} for place in PLACES
+    }
     with contextlib.ExitStack() as ending:
         processes = {one.name: ending.enter_context(one.start()) for one in variants}
         for process in processes.values():
@@ -120,25 +129,26 @@ def _alternate(variants: Sequence[Variant], rounds: int) -> dict[str, list[float
         for number in range(rounds + WARM_ROUNDS):
             names = list(processes)
             turn = number % len(names)
-            for name in names[turn:] + names[:turn]:
-                microseconds = _round(processes[name])
-                if number >= WARM_ROUNDS:
-                    measured[name].append(microseconds)
+            for place in PLACES:
+                for name in names[turn:] + names[:turn]:
+                    microseconds = _round(processes[name], place)
+                    if number >= WARM_ROUNDS:
+                        measured[place][name].append(microseconds)
     return measured
 
 
-def _round(process: subprocess.Popen[str]) -> float:
+def _round(process: subprocess.Popen[str], place: str) -> float:
     assert process.stdin is not None
     assert process.stdout is not None
-    process.stdin.write("go\n")
+    process.stdin.write(f"{place}\n")
     process.stdin.flush()
     return float(process.stdout.readline())
 
 
-def _told(variants: Sequence[Variant], measured: Mapping[str, list[float]]) -> int:
+def _told(place: str, variants: Sequence[Variant], measured: Mapping[str, list[float]]) -> int:
+    """Print what was measured in one place; 1 where off costs more than the limit."""
     first = measured[variants[0].name]
-    print(f"{len(first)} rounds of {PURCHASES} purchases, {AT_ONCE} at once, alternating")
-    print(f"{'variant':28} {'µs CPU':>8} {'ratio':>8} {'half of the rounds':>22}")
+    print(f"\n{'at the ' + place:28} {'µs CPU':>8} {'ratio':>8} {'half of the rounds':>22}")
     medians: dict[str, float] = {}
     for variant in variants:
         own = measured[variant.name]
@@ -167,11 +177,19 @@ def _loop_factory() -> Any:
 
 async def _serve() -> None:
     """Answer each line with a round."""
+    from flashsale.logs import set_up_logging  # noqa: PLC0415 - of the variant's sources
+
+    set_up_logging("warning")
     async with AsyncExitStack() as stack:
-        begin = await stack.enter_async_context(_door())
+        traces = None
+        if RATIO_VARIABLE in os.environ:
+            traces = await stack.enter_async_context(_traces())
+        begin = await stack.enter_async_context(_door(traces))
+        drain = await _drain(traces)
         bodies = [b'{"userId":%d,"productId":1}' % n for n in range(PURCHASES)]
-        while await asyncio.to_thread(sys.stdin.readline):
-            sys.stdout.write(f"{await _answer_all(begin, bodies)}\n")
+        while place := (await asyncio.to_thread(sys.stdin.readline)).strip():
+            took = await (_answer_all(begin, bodies) if place == "door" else drain())
+            sys.stdout.write(f"{took}\n")
             sys.stdout.flush()
 
 
@@ -194,7 +212,7 @@ async def _answer_all(begin: Any, bodies: Sequence[bytes]) -> float:
 
 
 @asynccontextmanager
-async def _door() -> AsyncIterator[Any]:
+async def _door(traces: Any) -> AsyncIterator[Any]:
     """Build the door as a process does; answer its way below ASGI."""
     from flashsale.collector import calm_collector  # noqa: PLC0415 - of the variant's sources
     from flashsale.container import HttpApi  # noqa: PLC0415 - the same
@@ -224,14 +242,89 @@ async def _door() -> AsyncIterator[Any]:
         bus=PromptBus(),
         database=MemoryDatabase(clock),
     )
-    async with AsyncExitStack() as stack:
-        if RATIO_VARIABLE in os.environ:
-            container.traces.override(await stack.enter_async_context(_traces()))
-        await container.sale_desk().init(ItemId("1"), SaleTerms(units=10**9))
-        calm_collector()
-        yield container.http_app().short_cut.begin
-        await container.door_bus().aclose()
-        await container.door_gate().aclose()
+    if traces is not None:
+        container.traces.override(traces)
+    await container.sale_desk().init(ItemId("1"), SaleTerms(units=10**9))
+    calm_collector()
+    yield container.http_app().short_cut.begin
+    await container.door_bus().aclose()
+    await container.door_gate().aclose()
+
+
+async def _drain(traces: Any) -> Any:
+    """Build a worker as a process does; answer what drains a round, and says its CPU time."""
+    from flashsale.container import Worker  # noqa: PLC0415 - of the variant's sources
+    from flashsale.settings import Settings  # noqa: PLC0415 - the same
+    from flashsale_avro import AvroCodec  # noqa: PLC0415 - the same
+    from flashsale_core.events import (  # noqa: PLC0415 - the same
+        Channel,
+        Message,
+        PurchaseAccepted,
+        PurchasesAccepted,
+    )
+    from flashsale_core.model import (  # noqa: PLC0415 - the same
+        Epoch,
+        ItemId,
+        PurchaseId,
+        SaleId,
+        SaleTerms,
+        Source,
+        UserId,
+    )
+    from flashsale_memory.bus import MemoryBus  # noqa: PLC0415 - the same
+    from flashsale_memory.clock import SystemClock  # noqa: PLC0415 - the same
+    from flashsale_memory.database import MemoryDatabase  # noqa: PLC0415 - the same
+    from flashsale_memory.gate import MemoryStockGate  # noqa: PLC0415 - the same
+
+    codec, clock = AvroCodec(), SystemClock()
+    container = Worker(
+        settings=Settings(),
+        codec=codec,
+        gate=MemoryStockGate(clock),
+        bus=MemoryBus(codec),
+        database=MemoryDatabase(clock),
+    )
+    if traces is not None:
+        container.traces.override(traces)
+    await container.sale_desk().init(ItemId("1"), SaleTerms(units=10**9))
+    parking, numbers = container.parking(), itertools.count(1)
+    ratio = float(os.environ.get(RATIO_VARIABLE, "0"))
+
+    def purchase() -> PurchaseAccepted:
+        number = next(numbers)
+        is_traced = int(number * ratio) > int((number - 1) * ratio)
+        return PurchaseAccepted(
+            purchase_id=PurchaseId(f"purchase-{number}"),
+            user_id=UserId(f"user-{number}"),
+            quantity=1,
+            accepted_at_ms=clock.now_ms(),
+            requested_at_ms=clock.now_ms(),
+            source=Source.API,
+            traceparent=f"00-{number:032x}-{number:016x}-01" if is_traced else None,
+        )
+
+    def message() -> Message:
+        fact = PurchasesAccepted(
+            sale_id=SaleId("1.1"),
+            epoch=Epoch(1),
+            purchases=tuple(purchase() for _ in range(AT_ONCE)),
+        )
+        encoded = codec.encode(fact)
+        return Message(
+            channel=Channel.ACCEPTED,
+            body=encoded.body,
+            content_type=encoded.content_type,
+            origin=f"bench:0:{next(numbers)}",
+        )
+
+    async def drain() -> float:
+        deliveries = [[message() for _ in range(MESSAGES)] for _ in range(DELIVERIES)]
+        began = time.process_time()
+        for delivery in deliveries:
+            await parking.deliver(delivery)
+        return (time.process_time() - began) / PURCHASES * 1e6
+
+    return drain
 
 
 @asynccontextmanager
