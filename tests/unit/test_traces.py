@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -23,6 +26,7 @@ from opentelemetry.trace import Link, SpanKind, StatusCode
 from structlog.testing import capture_logs
 
 from flashsale.container import Embedded
+from flashsale.opening import bus_names
 from flashsale.setting_kinds import Url
 from flashsale.settings import Settings
 from flashsale_core.errors import Unavailable, Why
@@ -54,7 +58,7 @@ from flashsale_memory.clock import SystemClock
 from flashsale_memory.database import MemoryDatabase
 from flashsale_memory.gate import MemoryStockGate
 from flashsale_memory.payment_gateway import MemoryPaymentGateway
-from flashsale_otel import Traces, labels_of
+from flashsale_otel import Labels, Traces, labels_of
 from flashsale_otel.contexts import context_of, sampled, written
 from flashsale_otel.opening import LINKS_MAX
 from flashsale_otel.sampling import BatchesAsTheirPurchases
@@ -72,13 +76,20 @@ NAMES = BusNames(
     requests_group="requests-group",
     accepted_group="accepted-group",
 )
-LABELS = labels_of(
-    gate_url="redis://:secret@gate.example:6380/0",
-    bus_url="kafka://bus.example:9092",
-    database_url="postgresql+asyncpg://user:secret@db.example/sales",
-    payment_url="https://pay.example/v1/charges",
-    names=NAMES,
-)
+
+
+def described(names: BusNames) -> Labels:
+    """Describe a process's servers."""
+    return labels_of(
+        gate_url="redis://:secret@gate.example:6380/0",
+        bus_url="kafka://bus.example:9092",
+        database_url="postgresql+asyncpg://user:secret@db.example/sales",
+        payment_url="https://pay.example/v1/charges",
+        names=names,
+    )
+
+
+LABELS = described(NAMES)
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 CALLER = f"00-{TRACE}-b7ad6b7169203331-01"
 UNSAMPLED = f"00-{TRACE}-b7ad6b7169203331-00"
@@ -99,7 +110,7 @@ def _quiet() -> Iterator[None]:
 class Recorder:
     """Traces that are kept in memory, and words to ask for them."""
 
-    def __init__(self, sampler: Sampler = ALWAYS_ON) -> None:
+    def __init__(self, sampler: Sampler = ALWAYS_ON, labels: Labels = LABELS) -> None:
         """Begin with no span."""
         self.exporter = InMemorySpanExporter()
         provider = TracerProvider(
@@ -108,7 +119,7 @@ class Recorder:
             span_limits=SpanLimits(max_links=LINKS_MAX),
         )
         provider.add_span_processor(SimpleSpanProcessor(self.exporter))
-        self.traces = Traces(provider, LABELS)
+        self.traces = Traces(provider, labels)
 
     @property
     def spans(self) -> Sequence[ReadableSpan]:
@@ -332,6 +343,52 @@ async def test_a_payment_is_in_the_trace_of_its_purchase() -> None:
     assert parent_of(settle) == id_of(pay)
     assert attributes(settle)["flashsale.outcome"] == "confirmed"
     assert id_of(pay) in {parent_of(span) for span in recorder.of("p1", "FCALL follow")}
+
+
+PAGE = Path(__file__).resolve().parents[2] / "docs/tracing.md"
+_LINE = re.compile(r"(?P<above>(?:api|worker) [├└│─ ]*)(?P<name>[A-Za-z].*?)  +(?P<kind>[A-Z]+)")
+
+
+def page_tree() -> list[tuple[int, str, str]]:
+    """Read the tree that the page shows: depth, name and kind, in their order."""
+    found = [one for one in map(_LINE.fullmatch, PAGE.read_text("utf-8").splitlines()) if one]
+    columns = sorted({one.start("name") for one in found})
+    return [
+        (
+            columns.index(one.start("name")),
+            one["name"].strip().replace(" [publish]", ""),
+            one["kind"],
+        )
+        for one in found
+    ]
+
+
+def tree_of(spans: Sequence[ReadableSpan], above: int | None = None) -> Counter[tuple[int, str]]:
+    """Count the spans below one by their depth and name."""
+    tree: Counter[tuple[int, str]] = Counter()
+    for span in spans:
+        if parent_of(span) == above:
+            tree[0, span.name] += 1
+            below = tree_of(spans, id_of(span)).items()
+            tree.update({(depth + 1, name): count for (depth, name), count in below})
+    return tree
+
+
+async def test_the_page_shows_the_tree_that_there_is() -> None:
+    """Of a purchase that is paid for, by the names of the default settings."""
+    names = bus_names(Settings())
+    recorder = Recorder(labels=described(names))
+    async with engine(recorder, is_paid=True) as ours:
+        begin = ours.container.http_app().short_cut.begin
+        body = b'{"userId":1,"productId":1,"purchaseId":"p1","paymentToken":"tok"}'
+        answer = await begin(body, [(b"content-type", b"application/json")], None)
+        assert answer.status == 200
+        await ours.wait_for("p1", f"send {names.orders}")
+        await ours.wait_for("p1", "pay")
+    [server] = [span for span in recorder.spans if span.kind is SpanKind.SERVER]
+    own = [span for span in recorder.spans if trace_of(span) == trace_of(server)]
+    assert tree_of(own) == Counter((depth, name) for depth, name, _ in page_tree())
+    assert Counter(span.kind.name for span in own) == Counter(kind for _, _, kind in page_tree())
 
 
 async def test_the_trace_goes_on_in_the_message_and_in_the_event() -> None:
