@@ -58,9 +58,16 @@ class Words:
         return f"process {self.accepted}"
 
 
+@pytest.fixture(scope="module", params=["kafka", "rabbitmq"])
+def broker(request: pytest.FixtureRequest) -> str:
+    """Name each broker in turn."""
+    name: str = request.param
+    return name
+
+
 @pytest.fixture(scope="module")
-def collector() -> Iterator[Collector]:
-    """Have one for all processes."""
+def collector(broker: str) -> Iterator[Collector]:
+    """Have one for all processes on that broker."""
     with running_collector() as running:
         yield running
 
@@ -72,8 +79,9 @@ def provider() -> Iterator[Provider]:
         yield running
 
 
-@pytest.fixture(scope="module", params=["kafka", "rabbitmq"])
+@pytest.fixture(scope="module")
 def traced(
+    broker: str,
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,
     redis_server: Redis,
@@ -82,7 +90,7 @@ def traced(
     collector: Collector,
 ) -> Iterator[Shop]:
     """An API and a worker that are traced, with a payment gateway, and a sale of a hundred."""
-    bus: Kafka | RabbitMQ = request.getfixturevalue(f"{request.param}_server")
+    bus: Kafka | RabbitMQ = request.getfixturevalue(f"{broker}_server")
     folder = tmp_path_factory.mktemp("traced")
     servers, more = (bus, redis_server, postgres_server, provider), collector.environment()
     with shop(folder, *servers, "serve", "worker", more=more) as ours:

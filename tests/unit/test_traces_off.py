@@ -16,8 +16,9 @@ from flashsale.container import Commands, Embedded, HttpApi, Worker
 from flashsale.http.buy import BuyHandler
 from flashsale.http.front import Front
 from flashsale.http.traced_buy import TracedBuyHandler
-from flashsale.settings import Entrypoint, Settings
+from flashsale.settings import Entrypoint, Settings, TracesTo
 from flashsale.settings_loading import SettingsError, load_settings
+from flashsale.starting import StartFailed
 from flashsale_core.parking import Parking
 from flashsale_core.payment import Cashier
 from tests.unit.test_container import _parts
@@ -123,6 +124,22 @@ def test_commands_need_no_extra_for_a_setting_of_the_processes(
     monkeypatch.setenv("FLASHSALE_TRACES", "otlp")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
     assert load_settings(Entrypoint.COMMAND).traces == "otlp"
+
+
+async def test_variables_that_contradict_each_other_are_a_sentence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And no traceback of the library's."""
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "10")
+    with pytest.raises(StartFailed, match=r"OTEL_\*: .*max_queue_size"):
+        async with tracing.opened_traces(Settings(traces=TracesTo.OTLP), "Worker"):
+            raise AssertionError("nothing is opened")
+
+
+async def test_commands_are_not_traced() -> None:
+    """They end before anybody could take a span, and are an operator's."""
+    async with tracing.opened_traces(Settings(traces=TracesTo.OTLP), "Commands") as traces:
+        assert traces is None
 
 
 def test_it_is_off_by_default() -> None:

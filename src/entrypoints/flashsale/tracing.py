@@ -5,13 +5,14 @@ Off, nothing is imported, and every port is what its adapter made.
 
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from types import ModuleType
 from typing import Any
 
 from flashsale.entry_points import AdapterMissing
 from flashsale.opening import bus_names
 from flashsale.settings import Settings, TracesTo
+from flashsale.starting import StartFailed
 
 SERVICES = {"HttpApi": "flashsale-api", "Worker": "flashsale-worker", "Embedded": "flashsale"}
 """What the programs call themselves, by their containers, unless OTEL_SERVICE_NAME does; a command
@@ -45,7 +46,8 @@ def _adapter() -> ModuleType:
 async def opened_traces(settings: Settings, program: str) -> AsyncIterator[Any]:
     """Open what traces the program that a container of this name is for; None where nothing does.
 
-    Waits for nobody, and leaving waits no longer than its share of a stop.
+    Waits for nobody, and leaving waits no longer than its share of a stop. Raises StartFailed where
+    the variables of OpenTelemetry contradict each other.
     """
     service = SERVICES.get(program)
     if settings.traces is TracesTo.OFF or service is None:
@@ -60,7 +62,11 @@ async def opened_traces(settings: Settings, program: str) -> AsyncIterator[Any]:
         payment_url=payment_url.text if payment_url is not None else None,
         names=bus_names(settings),
     )
-    async with adapter.open_traces(labels, service) as traces:
+    async with AsyncExitStack() as stack:
+        try:
+            traces = await stack.enter_async_context(adapter.open_traces(labels, service))
+        except ValueError as wrong:
+            raise StartFailed(f"traces cannot begin, look at OTEL_*: {wrong}") from wrong
         yield traces
 
 
