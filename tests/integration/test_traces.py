@@ -18,7 +18,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 
 from tests.integration.crowds import crowd
-from tests.integration.engine import Program, ask
+from tests.integration.engine import Program, ask, engine
 from tests.integration.paying import Shop, shop
 from tests.servers import Kafka, Postgres, RabbitMQ, Redis
 from tests.servers.collector import Collector, Seen, running_collector
@@ -130,7 +130,7 @@ def is_whole(spans: Sequence[Seen], purchase: str, words: Words) -> bool:
     """Say whether the last spans of a purchase have come: its event, its payment, its answer."""
     names = [one.name for one in spans if one.purchase == purchase]
     traces = {one.trace_id for one in spans if one.purchase == purchase}
-    answered = [one for one in spans if one.kind == "SERVER" and one.trace_id in traces]
+    answered = [one for one in spans if one.is_server and one.trace_id in traces]
     ends = words.telling in names and "pay" in names and names.count("FCALL follow") > 0
     return bool(answered) and ends
 
@@ -156,7 +156,7 @@ async def test_one_purchase_is_one_trace_through_every_process(
         if one.purchase == purchase or one.trace_id == CALLER_TRACE
     ]
     assert {one.trace_id for one in spans} == {CALLER_TRACE}
-    [server] = [one for one in spans if one.kind == "SERVER"]
+    [server] = [one for one in spans if one.is_server]
     sent, process = own(spans, purchase, words.sending), own(spans, purchase, words.processing)
     pay = own(spans, purchase, "pay")
     [charge] = [one for one in spans if one.name == "payment charge"]
@@ -384,3 +384,29 @@ async def test_a_collector_that_is_away_harms_nobody(
                 assert text.count("spans are lost") + text.count("spans were not") <= 2
                 assert "spans are lost" in text or "last spans are lost" in text
                 assert "Traceback" not in text
+
+
+async def test_the_embedded_default_is_traced_as_one_service(tmp_path: Path) -> None:
+    """`flashsale run` needs no server, and shows a newcomer the same tree."""
+    with running_collector() as collector, engine(tmp_path, collector.environment()) as ours:
+        door = ours.start("run")
+        door.wait_until_ready()
+        opened = ask("POST", f"{door.url}/purchase/init?productId=traced&stock=1")
+        assert opened.status == 200, opened
+        body = {"userId": 1, "productId": "traced", "purchaseId": "embedded"}
+        assert ask("POST", f"{door.url}/purchase/buy", body).status == 200
+
+        def is_told(spans: list[Seen]) -> bool:
+            return any(one.name == "send flashsale.orders" for one in spans)
+
+        await asyncio.to_thread(collector.until, is_told)
+        assert await asyncio.to_thread(door.stop) == 0
+    spans = [one for one in collector.spans() if one.purchase == "embedded" or one.is_server]
+    assert {one.service for one in spans} == {"flashsale"}
+    assert len({one.trace_id for one in spans}) == 1
+    [server] = [one for one in spans if one.is_server]
+    process = own(spans, "embedded", "process flashsale.purchase.accepted")
+    below = {one.name for one in spans if one.parent_id == process.span_id}
+    assert below == {"reserve", "INSERT orders", "follow", "send flashsale.orders"}
+    assert own(spans, "embedded", "INSERT orders").attributes["db.system.name"] == "sqlite"
+    assert server.parent_id == ""

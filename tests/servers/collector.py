@@ -56,6 +56,11 @@ class Seen:
         return self.trace_id, self.span_id
 
     @property
+    def is_server(self) -> bool:
+        """Say whether it is a request's."""
+        return self.kind == "SERVER"
+
+    @property
     def purchase(self) -> str | None:
         """Say whose it is; None of a batch's."""
         purchase: str | None = self.attributes.get("flashsale.purchase.id")

@@ -66,9 +66,13 @@ class TracedBus:
                 return fact
             context = self._begin(self._events, fact, fact.sale_id, parent, sent)
             return attrs.evolve(fact, traceparent=written(context))
-        if not any(sampled(one.traceparent) for one in fact.purchases):
+        before = len(sent)
+        purchases = tuple(
+            one if one.traceparent is None else self._promised(one, fact.sale_id, sent)
+            for one in fact.purchases
+        )
+        if len(sent) == before:
             return fact
-        purchases = tuple(self._promised(one, fact.sale_id, sent) for one in fact.purchases)
         return attrs.evolve(fact, purchases=purchases)
 
     def _promised(

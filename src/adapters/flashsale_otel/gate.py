@@ -10,7 +10,7 @@ from flashsale_core.errors import Unavailable
 from flashsale_core.model import Door, PurchaseId, PurchaseRequest, SaleId
 from flashsale_core.ports import Claim, ClaimBatch, FollowBatch, GateReply, StockGate
 from flashsale_otel.contexts import sampled
-from flashsale_otel.in_hand import current, in_hand
+from flashsale_otel.in_hand import InHand, current, in_hand
 from flashsale_otel.labels import Labels
 from flashsale_otel.spans import Member, Spans
 
@@ -34,11 +34,14 @@ class TracedGate:
 
     async def reserve(self, batches: Sequence[ClaimBatch]) -> list[GateReply | Unavailable]:
         """See `StockGate.reserve`."""
+        hand = in_hand()
+        # Most calls of a busy door have no traced claim at all.
         places = [
             (at, claim_at, member)
             for at, batch in enumerate(batches)
             for claim_at, claim in enumerate(batch.claims)
-            if (member := _claimed(batch, claim)) is not None
+            if (hand is not None or claim.request.traceparent is not None)
+            and (member := _claimed(hand, batch, claim)) is not None
         ]
         if not places:
             replies: list[GateReply | Unavailable] = await self._inner.reserve(batches)
@@ -100,8 +103,8 @@ def _batch() -> SpanContext | None:
     return None if hand is None else hand.batch
 
 
-def _claimed(batch: ClaimBatch, claim: Claim) -> Member | None:
-    request, hand = claim.request, in_hand()
+def _claimed(hand: InHand | None, batch: ClaimBatch, claim: Claim) -> Member | None:
+    request = claim.request
     if hand is None:
         context = sampled(request.traceparent)
     else:
