@@ -7,7 +7,7 @@ needs, and answers an async context manager: entering opens, leaving closes. Ope
 for a server that is away; `check` tells.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -171,6 +171,8 @@ class PaymentOptions:
     """What one call may take, everything included."""
     auth: str | None = attrs.field(default=None, repr=False)
     """The credential that the provider gave us."""
+    carried: Callable[[], Mapping[str, str]] | None = None
+    """Asked at each call for further headers: the trace that it belongs to."""
 
 
 class OpenPayment(Protocol):

@@ -137,6 +137,13 @@ PROMISES: dict[int, tuple[str, str]] = {
             "would break them fails the build ([contracts.md](contracts.md))."
         ),
     ),
+    23: (
+        "A traced purchase is one whole trace, and traces are in nobody's way.",
+        (
+            "Off, there is nothing of them. On, a collector that is away costs spans and a line, "
+            "never a purchase or a stop's time."
+        ),
+    ),
 }
 
 RULES: dict[str, tuple[str, ...]] = {

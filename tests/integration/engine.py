@@ -223,11 +223,19 @@ def own_names() -> dict[str, str]:
     }
 
 
-def ask(method: str, url: str, body: object = None, timeout: float = 10.0) -> Answer:
+def ask(
+    method: str,
+    url: str,
+    body: object = None,
+    timeout: float = 10.0,
+    headers: Mapping[str, str] | None = None,
+) -> Answer:
     """Ask over HTTP; an error status is an answer too."""
     data = None if body is None else json.dumps(body).encode()
-    headers = {} if data is None else {"content-type": "application/json"}
-    request = urllib.request.Request(url, data=data, method=method, headers=headers)
+    given = {} if data is None else {"content-type": "application/json"}
+    request = urllib.request.Request(
+        url, data=data, method=method, headers={**given, **(headers or {})}
+    )
     try:
         with urllib.request.urlopen(request, timeout=timeout) as response:
             return _answer(response.status, response.read(), dict(response.headers))

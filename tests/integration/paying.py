@@ -6,7 +6,7 @@ import asyncio
 import collections
 import os
 import time
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -138,8 +138,9 @@ def shop(
     postgres: Postgres,
     provider: Provider,
     *programs: str,
+    more: Mapping[str, str] | None = None,
 ) -> Iterator[Shop]:
-    """Have an API and workers on real servers, with a payment gateway."""
+    """Have an API and workers on real servers, with a payment gateway; `more` is environment."""
     settings = {
         **own_names(),
         **QUICK,
@@ -149,6 +150,7 @@ def shop(
         "FLASHSALE_PAYMENT_URL": provider.url,
         "FLASHSALE_PAYMENT_AUTH": AUTH,
         "PYTHONPATH": as_installed(folder / "installed"),
+        **(more or {}),
     }
     outsider = KafkaOutsider if isinstance(bus, Kafka) else RabbitMQOutsider
     with engine(folder, settings) as ours:

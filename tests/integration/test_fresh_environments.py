@@ -81,6 +81,7 @@ async def test_a_worker_without_a_web_stack_makes_a_sale_and_its_orders(
     """`flashsale[kafka,redis,postgres,cli]` alone."""
     python = fresh("kafka,redis,postgres,cli")
     absent(python, "litestar", "granian", "aio_pika", "aiosqlite", "confluent_kafka")
+    absent(python, "opentelemetry")
     settings = {
         **own_names(),
         "FLASHSALE_GATE_URL": redis_server.url,
@@ -88,6 +89,8 @@ async def test_a_worker_without_a_web_stack_makes_a_sale_and_its_orders(
         "FLASHSALE_DATABASE_URL": postgres_server.create_database(),
     }
     with engine(tmp_path, settings, python=python) as ours:
+        refused = ours.command("worker", FLASHSALE_TRACES="otlp")
+        assert "pip install 'flashsale[otel]'" in refused.stderr
         ours.prepare()
         ours.must("sale", "create", "--item", "1", "--stock", "10")
         ours.start("worker").wait_until_ready()

@@ -36,7 +36,7 @@ TABLE = """
 create table if not exists ledger (
     key text primary key, state text, reference text, amount integer, currency text,
     about text, charges integer default 0, posts integer default 0, gets integer default 0,
-    authorization text
+    authorization text, traceparent text
 )
 """
 
@@ -51,7 +51,9 @@ class Ledger:
         self._rows.execute("pragma journal_mode = wal")
         self._rows.execute(TABLE)
 
-    def post(self, key: str, asked: dict[str, Any], authorization: str) -> tuple[str, str, int]:
+    def post(
+        self, key: str, asked: dict[str, Any], authorization: str, traceparent: str | None
+    ) -> tuple[str, str, int]:
         """Charge a key once; say how it stands, its reference, and how often it was asked."""
         with self._lock:
             self._rows.execute(
@@ -59,8 +61,9 @@ class Ledger:
                 (key, asked["amount"], asked["currency"], asked["reference"]),
             )
             self._rows.execute(
-                "update ledger set posts = posts + 1, authorization = ? where key = ?",
-                (authorization, key),
+                "update ledger set posts = posts + 1, authorization = ?, traceparent = ?"
+                " where key = ?",
+                (authorization, traceparent, key),
             )
             state, reference, posts = self._one(key)
             if state is None:
@@ -131,7 +134,10 @@ class Handler(BaseHTTPRequestHandler):
             self._answer(503, {"error": "busy"})
             return
         state, reference, posts = self.ledger.post(
-            self.headers["idempotency-key"], asked, self.headers.get("authorization", "")
+            self.headers["idempotency-key"],
+            asked,
+            self.headers.get("authorization", ""),
+            self.headers.get("traceparent"),
         )
         is_unlucky = self.drops_one_in and self.dice.randrange(self.drops_one_in) == 0
         if is_unlucky or (token.startswith("lost") and posts == 1):

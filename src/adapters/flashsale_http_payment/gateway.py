@@ -1,7 +1,7 @@
 """Charges over HTTP. What is sent and what may come back stands in `docs/payment.md`."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
 import httpx
@@ -22,11 +22,19 @@ NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 class HttpPaymentGateway:
     """A provider behind one URL."""
 
-    def __init__(self, client: httpx.AsyncClient, url: str, *, deadline_ms: int) -> None:
-        """Take a client that somebody else closes."""
+    def __init__(
+        self,
+        client: httpx.AsyncClient,
+        url: str,
+        *,
+        deadline_ms: int,
+        carried: Callable[[], Mapping[str, str]] | None = None,
+    ) -> None:
+        """Take a client that somebody else closes; `carried` names each call's further headers."""
         self._client = client
         self._url = url.rstrip("/")
         self._deadline_s = deadline_ms / 1_000
+        self._carried = carried
 
     async def charge(self, charge: Charge) -> ChargeAnswer:
         """Charge under the key, or say how that charge stands."""
@@ -51,6 +59,8 @@ class HttpPaymentGateway:
 
     async def _send(self, request: httpx.Request) -> tuple[int, bytes]:
         """Send within the deadline. No error repeats a word of the request or of the answer."""
+        if self._carried is not None:
+            request.headers.update(self._carried())
         try:
             async with asyncio.timeout(self._deadline_s):
                 return await self._exchange(request)
@@ -77,7 +87,11 @@ class HttpPaymentGateway:
 
 @asynccontextmanager
 async def open_http_gateway(
-    url: str, *, deadline_ms: int, auth: str | None = None
+    url: str,
+    *,
+    deadline_ms: int,
+    auth: str | None = None,
+    carried: Callable[[], Mapping[str, str]] | None = None,
 ) -> AsyncIterator[HttpPaymentGateway]:
     """Open a client for a URL; leaving closes its connections.
 
@@ -93,7 +107,7 @@ async def open_http_gateway(
         follow_redirects=False,
         trust_env=False,
     ) as client:
-        yield HttpPaymentGateway(client, url, deadline_ms=deadline_ms)
+        yield HttpPaymentGateway(client, url, deadline_ms=deadline_ms, carried=carried)
 
 
 _: type[PaymentGateway] = HttpPaymentGateway

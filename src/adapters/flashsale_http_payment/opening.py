@@ -10,7 +10,9 @@ def open_gateway(
     url: str, options: PaymentOptions
 ) -> AbstractAsyncContextManager[HttpPaymentGateway]:
     """Open the gateway; it connects at the first charge."""
-    return open_http_gateway(url, deadline_ms=options.deadline_ms, auth=options.auth)
+    return open_http_gateway(
+        url, deadline_ms=options.deadline_ms, auth=options.auth, carried=options.carried
+    )
 
 
 _: OpenPayment = open_gateway

@@ -39,6 +39,7 @@ from flashsale.readiness import Readiness
 from flashsale.relaying import Relay
 from flashsale.settings import Settings
 from flashsale.supervision import Backoff, Loops, Step
+from flashsale.tracing import seen_by
 from flashsale.watching import Samples, Summaries
 from flashsale.worker import (
     FORGET_INTERVAL_MS,
@@ -100,9 +101,13 @@ class Commands(containers.DeclarativeContainer):
         WatchingObserver, providers.Singleton(PrometheusObserver, metrics)
     )
     guards = providers.Singleton(Guards, settings, metrics.provided.breaker)
-    safe_gate = providers.Singleton(guarded_gate, guards, gate)
-    safe_bus = providers.Singleton(guarded_bus, guards, bus)
-    safe_database = providers.Singleton(guarded_database, guards, database)
+    traces: providers.Object[Any] = providers.Object(None)
+    seen_gate = providers.Singleton(seen_by, traces, "gate", gate)
+    seen_bus = providers.Singleton(seen_by, traces, "bus", bus)
+    seen_database = providers.Singleton(seen_by, traces, "database", database)
+    safe_gate = providers.Singleton(guarded_gate, guards, seen_gate)
+    safe_bus = providers.Singleton(guarded_bus, guards, seen_bus)
+    safe_database = providers.Singleton(guarded_database, guards, seen_database)
     asked_database = providers.Singleton(asked_database, guards, database, settings)
     has_gateway = providers.Callable(has_gateway_in, settings)
     rules = providers.Singleton(rules_of, settings)
@@ -254,6 +259,7 @@ class HttpApi(_Process):
         metrics_text=_Process.metrics_text,
         observer=Commands.observer,
         settings=Commands.settings,
+        traces=Commands.traces,
     )
     http_app = providers.Singleton(http_door, readiness=readiness)
     steps: providers.Provider[dict[str, Step]] = providers.Dict(
@@ -283,15 +289,16 @@ class Worker(_Process):
         has_gateway=Commands.has_gateway,
     )
     payment_gateway: providers.Object[Any] = providers.Object(None)
-    cashier = providers.Singleton(
+    charging = providers.Singleton(
         cashier_of,
         Commands.settings,
         payments=Commands.safe_database.provided.payments,
-        gateway=payment_gateway,
+        gateway=providers.Callable(seen_by, Commands.traces, "gateway", payment_gateway),
         gate=Commands.safe_gate,
         observer=Commands.observer,
         clock=Commands.clock,
     )
+    cashier = providers.Singleton(seen_by, Commands.traces, "cashier", charging)
     paying = providers.Singleton(
         Paying,
         cashier,
@@ -305,7 +312,7 @@ class Worker(_Process):
         life=providers.Callable(_new_id),
         alone=providers.Callable(asyncio.Lock),
     )
-    parking = providers.Singleton(
+    setting_aside = providers.Singleton(
         Parking,
         fulfilment=fulfilment,
         parked=Commands.safe_database.provided.parked,
@@ -315,6 +322,7 @@ class Worker(_Process):
         handling=handling,
         feed_lease_ms=Commands.settings.provided.parked_lease_ms,
     )
+    parking = providers.Singleton(seen_by, Commands.traces, "parking", setting_aside)
     sweeper = providers.Singleton(
         Sweeper,
         board=Commands.board,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from ipaddress import ip_network
+from typing import Any
 
 import attrs
 
@@ -52,8 +53,12 @@ def http_door(
     metrics_text: Callable[[], tuple[bytes, str]],
     observer: Observer,
     settings: Settings,
+    traces: Any = None,
 ) -> ASGIApp:
-    """Build the application from the use cases and what the settings say of the door."""
+    """Build the application from the use cases and what the settings say of the door.
+
+    `traces` is what the process is traced by, where it is.
+    """
     token = settings.admin_token
     proxies = tuple(ip_network(network) for network in settings.trusted_proxies)
     return http_app(
@@ -72,5 +77,6 @@ def http_door(
             cors_origins=settings.cors_origins,
             lookup_deadline_ms=settings.lookup_deadline_ms,
             address_of=Addresses(proxies) if settings.rate_per_address else None,
+            traces=traces.requests if traces is not None else None,
         )
     )

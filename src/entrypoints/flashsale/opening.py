@@ -4,7 +4,7 @@ Opening waits for no server: a process starts, says that it is not ready, and go
 server is there. The exception is a schema registry, whose numbers must be known before writing.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from flashsale.entry_points import AdapterMissing, Group, opener, schemes
@@ -58,9 +58,9 @@ def opened_bus(settings: Settings, codec: Codec) -> AbstractAsyncContextManager[
     return open_bus(settings.bus_url.text, bus_options(settings, codec))
 
 
-def bus_options(settings: Settings, codec: Codec) -> BusOptions:
-    """Write what the settings say of the bus as its adapters take it."""
-    names = BusNames(
+def bus_names(settings: Settings) -> BusNames:
+    """Say what the settings call the channels."""
+    return BusNames(
         requests=settings.requests_topic,
         accepted=settings.accepted_topic,
         orders=settings.orders_topic,
@@ -69,6 +69,10 @@ def bus_options(settings: Settings, codec: Codec) -> BusOptions:
         requests_group=settings.consumer_group,
         accepted_group=settings.accepted_group,
     )
+
+
+def bus_options(settings: Settings, codec: Codec) -> BusOptions:
+    """Write what the settings say of the bus as its adapters take it."""
     password = settings.kafka_password
     security = BusSecurity(
         protocol=settings.kafka_security_protocol.value,
@@ -79,7 +83,7 @@ def bus_options(settings: Settings, codec: Codec) -> BusOptions:
     )
     return BusOptions(
         codec=codec,
-        names=names,
+        names=bus_names(settings),
         partitions=settings.partitions,
         session_ms=settings.kafka_session_ms,
         security=security,
@@ -104,8 +108,13 @@ def opened_database(
 
 
 @asynccontextmanager
-async def opened_payment(settings: Settings) -> AsyncIterator[PaymentGateway | None]:
-    """Open the payment gateway; None where none is configured."""
+async def opened_payment(
+    settings: Settings, *, carried: Callable[[], Mapping[str, str]] | None = None
+) -> AsyncIterator[PaymentGateway | None]:
+    """Open the payment gateway; None where none is configured.
+
+    `carried` names further headers of each call.
+    """
     if settings.payment_url is None:
         yield None
         return
@@ -114,6 +123,7 @@ async def opened_payment(settings: Settings) -> AsyncIterator[PaymentGateway | N
     options = PaymentOptions(
         deadline_ms=settings.payment_deadline_ms,
         auth=auth.get_secret_value() if auth is not None else None,
+        carried=carried,
     )
     async with open_payment(settings.payment_url.text, options) as gateway:
         yield gateway

@@ -40,6 +40,7 @@ from flashsale.stopping import (
     until_stopped,
 )
 from flashsale.supervision import LoopBroken
+from flashsale.tracing import opened_traces
 from flashsale.worker_http import WorkerPages, serving
 from flashsale_core.errors import FlashsaleError
 from flashsale_prometheus import SharedRegistry, leave
@@ -70,7 +71,7 @@ def worker(settings: Settings) -> int:
 
 @asynccontextmanager
 async def opened(
-    container_class: Callable[..., C], settings: Settings, *, may_install: bool
+    container_class: type[C], settings: Settings, *, may_install: bool
 ) -> AsyncIterator[C]:
     """Open what the settings name and hand it to a container; leaving closes it all.
 
@@ -78,6 +79,8 @@ async def opened(
     """
     container = container_class(settings=settings)
     async with AsyncExitStack() as stack:
+        traces = await stack.enter_async_context(opened_traces(settings, container_class.__name__))
+        container.traces.override(traces)
         gate = opened_gate(settings, container.clock(), may_install=may_install)
         container.gate.override(await stack.enter_async_context(gate))
         codec = await stack.enter_async_context(opened_codec(settings))
@@ -89,7 +92,9 @@ async def opened(
         container.database.override(await stack.enter_async_context(database))
         # An API charges nobody, and need not have what a gateway needs.
         if (payment_gateway := container.providers.get("payment_gateway")) is not None:
-            gateway = await stack.enter_async_context(opened_payment(settings))
+            carried = traces.carrier if traces is not None else None
+            opening = opened_payment(settings, carried=carried)
+            gateway = await stack.enter_async_context(opening)
             payment_gateway.override(gateway)
         if faults is not None:
             _break(container, faults)

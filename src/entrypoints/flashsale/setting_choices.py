@@ -24,6 +24,13 @@ class WireFormat(StrEnum):
     JSON = "json"
 
 
+class TracesTo(StrEnum):
+    """Where spans go."""
+
+    OFF = "off"
+    OTLP = "otlp"
+
+
 class LogLevel(StrEnum):
     """From which weight on a log line is written."""
 

@@ -17,6 +17,7 @@ from flashsale.setting_choices import JournalLoss as JournalLoss  # noqa: PLC041
 from flashsale.setting_choices import LogLevel as LogLevel  # noqa: PLC0414 - the same
 from flashsale.setting_choices import SaslMechanism as SaslMechanism  # noqa: PLC0414 - the same
 from flashsale.setting_choices import SecurityProtocol as SecurityProtocol  # noqa: PLC0414 - the same
+from flashsale.setting_choices import TracesTo as TracesTo  # noqa: PLC0414 - the same
 from flashsale.setting_choices import WireFormat as WireFormat  # noqa: PLC0414 - the same
 from flashsale.setting_kinds import (
     Address,
@@ -130,6 +131,12 @@ class Settings:
     )
     log_level: LogLevel = choice(
         LogLevel.INFO, LogLevel, "From which weight on a log line is written."
+    )
+    traces: TracesTo = choice(
+        TracesTo.OFF,
+        TracesTo,
+        """Where spans go: `off`, or `otlp`, over HTTP to where OTEL_EXPORTER_OTLP_ENDPOINT says;
+        OTEL_TRACES_SAMPLER and the other standard variables hold. Needs the extra `otel`.""",
     )
 
     durability: Durability = choice(

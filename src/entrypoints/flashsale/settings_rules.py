@@ -5,7 +5,7 @@ import platform
 from collections.abc import Callable, Iterator
 from importlib import import_module
 
-from flashsale import faults
+from flashsale import faults, tracing
 from flashsale.entry_points import AdapterMissing, Group, opener, point_of
 from flashsale.setting_kinds import Url
 from flashsale.settings import (
@@ -14,6 +14,7 @@ from flashsale.settings import (
     JournalLoss,
     SecurityProtocol,
     Settings,
+    TracesTo,
     WireFormat,
 )
 from flashsale_core.validation import PurchaseRule
@@ -37,6 +38,7 @@ def problems_of(settings: Settings, entrypoint: Entrypoint) -> list[Problem]:
         _rules,
         _payment,
         _faults,
+        _traces,
     )
     return [problem for check in checks for problem in check(settings, entrypoint)]
 
@@ -217,6 +219,15 @@ def _faults(settings: Settings, _: Entrypoint) -> Iterator[Problem]:
         faults.parse(settings.faults)
     except ValueError as wrong:
         yield "faults", str(wrong)
+
+
+def _traces(settings: Settings, entrypoint: Entrypoint) -> Iterator[Problem]:
+    if settings.traces is TracesTo.OFF or entrypoint is Entrypoint.COMMAND:
+        return
+    try:
+        tracing.look_at_environment()
+    except (AdapterMissing, ValueError) as wrong:
+        yield "traces", str(wrong)
 
 
 def _payment(settings: Settings, _: Entrypoint) -> Iterator[Problem]:

@@ -20,6 +20,7 @@ from tests.antitests.mechanisms import (
     several,
     short_way,
     silence,
+    tracing,
 )
 
 ANTITESTS: tuple[AntiTest, ...] = (
@@ -41,4 +42,5 @@ ANTITESTS: tuple[AntiTest, ...] = (
     *looking.ANTITESTS,
     *clustered.ANTITESTS,
     *contracts.ANTITESTS,
+    *tracing.ANTITESTS,
 )

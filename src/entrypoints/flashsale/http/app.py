@@ -21,6 +21,7 @@ from flashsale.http.parts import ASGIApp, HttpParts
 from flashsale.http.purchases import PURCHASE_ROUTES
 from flashsale.http.sales import SALE_ROUTES
 from flashsale.http.timely import Timely
+from flashsale.http.traced_buy import TracedBuyHandler
 
 ROUTES: Final[tuple[HTTPRouteHandler, ...]] = (
     *PURCHASE_ROUTES,
@@ -34,7 +35,8 @@ ROUTES: Final[tuple[HTTPRouteHandler, ...]] = (
 
 def http_app(parts: HttpParts) -> ASGIApp:
     """Build the application. It owns nothing: whoever opened the parts closes them."""
-    buy = BuyHandler(parts)
+    # Another class where it is traced: the hot path has not even a question for it.
+    buy = BuyHandler(parts) if parts.traces is None else TracedBuyHandler(parts, parts.traces)
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:

@@ -54,6 +54,25 @@ class ReadinessProbe(Protocol):
         """Look at every dependency. For this door: gate and bus, never the database."""
 
 
+class RequestTrace(Protocol):
+    """One request that is traced; `traceparent` is what serving it goes on below."""
+
+    traceparent: str
+
+    def answered(self, status: int, code: str) -> None:
+        """Hear its answer, and end."""
+
+    def left(self) -> None:
+        """Hear that it is served no more, and end."""
+
+
+class RequestTraces(Protocol):
+    """Begins the traces of requests; never raises."""
+
+    def begin(self, traceparent: str | None, headers: RawHeaders) -> RequestTrace | None:
+        """Begin below what the caller sent, or by itself; None where it is not recorded."""
+
+
 @attrs.frozen(kw_only=True)
 class HttpParts:
     """Everything that the door needs.
@@ -79,4 +98,6 @@ class HttpParts:
     """How long an answer to a GET may take."""
     address_of: Callable[[Scope], str | None] | None = None
     """Tells where a buyer's request came from, where the gate counts addresses."""
+    traces: RequestTraces | None = None
+    """Traces purchases, where that is wanted."""
     lifespan: Callable[[], AbstractAsyncContextManager[None]] | None = None
