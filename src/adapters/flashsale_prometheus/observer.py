@@ -4,16 +4,19 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from flashsale_core.events import ParkedMessage
-from flashsale_core.model import Door, PurchaseId
+from flashsale_core.model import Door, OrderStatus, PurchaseId
 from flashsale_core.ports import Alarm, Observer, Standing
 from flashsale_prometheus.metrics import Increments, Metrics
+
+FROM_THE_START = ("outcome-unknown", "unavailable", "internal")
+"""Answers that are shown as 0 before the first of them: Prometheus sees no rise of what is new."""
 
 
 class PrometheusObserver:
     """Counts what happened."""
 
     def __init__(self, metrics: Metrics) -> None:
-        """Bind the children of the doors; those of codes are bound when first seen."""
+        """Bind what an alert or a rate waits for; the rest is bound when first seen."""
         self._answers = Increments(metrics.answers)
         self._orders = Increments(metrics.orders)
         self._payments = Increments(metrics.payments)
@@ -22,6 +25,9 @@ class PrometheusObserver:
         self._alarms = {kind: metrics.alarms.labels(kind.value).inc for kind in Alarm}
         self._batches: dict[str, tuple[Callable[[float], None], Callable[[float], None]]] = {}
         self._metrics = metrics
+        for outcome in FROM_THE_START:
+            _ = self._answers[Door.HTTP._value_, outcome]
+        _ = self._orders[OrderStatus.CONFIRMED._value_, ""]
 
     def answered(self, door: Door, outcome: str, purchase_id: PurchaseId | None) -> None:  # noqa: ARG002 - ids are no labels
         """Count an answer by door and outcome."""
