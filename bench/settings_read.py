@@ -11,9 +11,11 @@ from typing import Any
 import asyncpg
 
 from bench.place import Servers, place
+from flashsale_rabbitmq.shapes import QueueShape, as_found
 
 POSTGRES = ("server_version", "fsync", "synchronous_commit", "full_page_writes", "wal_sync_method")
 REDIS = ("appendonly", "appendfsync", "maxmemory-policy")
+QUEUE_DIFFERENCES_MAX = 10
 KAFKA = ("min.insync.replicas", "cleanup.policy", "retention.ms")
 
 
@@ -99,21 +101,26 @@ async def _rabbitmq(url: str, queue: str) -> dict[str, str]:
 
     async with await aio_pika.connect(url) as connection:
         version = connection.transport.connection.server_properties["version"]  # type: ignore[union-attr]
-        return {"rabbitmq version": str(version), "rabbitmq queue": await _queue_type(url, queue)}
+        return {"rabbitmq version": str(version), "rabbitmq queue": await _queue_shape(url, queue)}
 
 
-async def _queue_type(url: str, queue: str) -> str:
-    """Find the type that the broker lets a queue be declared as again: only its own."""
+async def _queue_shape(url: str, queue: str) -> str:
+    """Find the shape that the broker lets a queue be declared as again: only its own."""
     import aio_pika  # noqa: PLC0415 - an extra
 
-    for kind in ("classic", "quorum"):
+    shape: QueueShape | None = QueueShape(name=queue, arguments={})
+    # The broker names one difference at a time.
+    for _ in range(QUEUE_DIFFERENCES_MAX):
+        if shape is None:
+            break
         async with await aio_pika.connect(url) as connection:
             channel = await connection.channel()
             try:
-                await channel.declare_queue(queue, durable=True, arguments={"x-queue-type": kind})
+                await channel.declare_queue(
+                    queue, durable=shape.durable, arguments=dict(shape.arguments)
+                )
             except aio_pika.exceptions.ChannelPreconditionFailed as refused:
-                # It names the first argument that differs: the type, or another one behind it.
-                if "x-queue-type" in str(refused):
-                    continue
-            return f"{kind}, durable"
+                shape = as_found(shape, str(refused))
+            else:
+                return str(shape)
     return "unknown"

@@ -324,6 +324,13 @@ def test_a_url_may_name_several_hosts(hosts: str) -> None:
         assert problems[0].startswith("FLASHSALE_GATE_URL: must be a URL")
 
 
+def test_the_password_of_a_url_is_found_wherever_its_hosts_are() -> None:
+    """It is looked for in every log line, so it must be known."""
+    assert Url("redis+cluster://u:s%3Aecret@a:1,[::1]:2,c/0").password == "s%3Aecret"
+    assert Url("redis://a:1/0").password == Url("redis://u@a:1").password == ""
+    assert Url("sqlite+aiosqlite:///data/x.db?a=1").path == "/data/x.db"
+
+
 def test_of_several_logins_in_a_url_none_is_shown() -> None:
     """A cluster's URL has one; whoever writes more must not see them in a log."""
     shown = str(Url("redis+cluster://u:secret@a:1,u:secret@b:2/0"))

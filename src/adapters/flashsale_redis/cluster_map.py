@@ -1,5 +1,6 @@
 """Which node of a Redis Cluster serves which slot: its URL, its nodes, and their own tellings."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
@@ -10,6 +11,10 @@ from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 from flashsale_core.errors import Invalid, Violation
 
 PORT_DEFAULT = 6379
+_URL = re.compile(
+    r"(?P<scheme>[a-z+]+)://(?P<place>[^/?#]*)(?P<path>[^?#]*)(\?(?P<query>[^#]*))?(#.*)?"
+)
+"""By hand: newer Pythons take no list of hosts in which a later one stands in brackets."""
 _SCHEMES = {"redis+cluster": "redis", "rediss+cluster": "rediss"}
 _TAGS_MAX = 20 * REDIS_CLUSTER_HASH_SLOTS
 """Tags tried: so many fall into a single slot's node with near certainty."""
@@ -29,7 +34,7 @@ class Address:
 
 def is_cluster(url: str) -> bool:
     """Say whether a URL names a cluster."""
-    return urlsplit(url).scheme in _SCHEMES
+    return url.partition("://")[0] in _SCHEMES
 
 
 @attrs.frozen(repr=False)
@@ -47,16 +52,16 @@ class ClusterUrl:
     @classmethod
     def of(cls, url: str) -> "ClusterUrl":
         """Read it. Raises Invalid, which never repeats the URL: it may hold a password."""
-        parts = urlsplit(url)
-        if parts.scheme not in _SCHEMES:
+        parts = _URL.fullmatch(url)
+        if parts is None or parts["scheme"] not in _SCHEMES:
             raise _wrong("a cluster's URL begins with redis+cluster:// or rediss+cluster://")
-        if parts.path not in ("", "/", "/0"):
+        if parts["path"] not in ("", "/", "/0"):
             raise _wrong("a Redis Cluster has database 0 alone: name no other in its URL")
-        login, at, hosts = parts.netloc.rpartition("@")
+        login, at, hosts = parts["place"].rpartition("@")
         if "@" in login:
             raise _wrong("a cluster's URL has one user and password, before its first host")
         seeds = tuple(dict.fromkeys(_address(text.strip()) for text in hosts.split(",")))
-        return cls(_SCHEMES[parts.scheme], login + at, parts.query, seeds)
+        return cls(_SCHEMES[parts["scheme"]], login + at, parts["query"] or "", seeds)
 
     def node(self, address: Address) -> str:
         """Write the URL of one node."""

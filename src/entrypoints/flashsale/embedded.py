@@ -56,6 +56,6 @@ def banner(settings: Settings, *, is_demo: bool) -> str:
             "",
         ]
     if settings.database_url.scheme.startswith("sqlite"):
-        path = settings.database_url.parts.path.removeprefix("/")
+        path = settings.database_url.path.removeprefix("/")
         lines += [f"Sales and orders are in {path}; `make clean-data` forgets them.", ""]
     return "\n".join(lines) + "\n"

@@ -10,12 +10,14 @@ from enum import StrEnum
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, NoReturn
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 import attrs
 from typed_settings import Secret
 
 MASK = "***"
+_URL = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<place>[^/?#]*)(?P<path>[^?#]*)")
+"""By hand: newer Pythons take no list of hosts in which a later one stands in brackets."""
 _USERINFO = re.compile(r"(?<=://)(?P<user>[^/@:]*):[^/]*@")
 """To the last @: where several hosts were given a password each, none is shown."""
 _SECRET_PARAMETER = re.compile(
@@ -33,14 +35,21 @@ class Url:
     text: str
 
     @property
-    def parts(self) -> SplitResult:
-        """Take it apart."""
-        return urlsplit(self.text)
-
-    @property
     def scheme(self) -> str:
         """Name what decides which adapter opens it."""
-        return self.parts.scheme
+        return self.text.partition("://")[0]
+
+    @property
+    def password(self) -> str:
+        """Name what stands between the user's colon and the hosts; empty when there is none."""
+        found = _URL.match(self.text)
+        return found["place"].rpartition("@")[0].partition(":")[2] if found else ""
+
+    @property
+    def path(self) -> str:
+        """Name what stands behind the hosts, its slash included."""
+        found = _URL.match(self.text)
+        return found["path"] if found else ""
 
     @property
     def is_memory(self) -> bool:
@@ -77,13 +86,13 @@ def _as_url(value: object) -> Url:
     if isinstance(value, Url):
         return value
     text = value if isinstance(value, str) else ""
+    found = _URL.match(text)
     try:
-        parts = urlsplit(text)
-        ports = [urlsplit(f"//{host}").port for host in parts.netloc.rpartition("@")[2].split(",")]
-        port_fits = all(port is None or port > 0 for port in ports)
+        hosts = found["place"].rpartition("@")[2].split(",") if found else ()
+        ports = [urlsplit(f"//{host}").port for host in hosts]
     except ValueError:
         _wrong("must be a URL; its host or port is malformed")
-    if not re.match(r"[a-z][a-z0-9+.-]*://", text) or not port_fits:
+    if not found or 0 in ports:
         _wrong("must be a URL, as in redis://127.0.0.1:6379/0")
     return Url(text)
 

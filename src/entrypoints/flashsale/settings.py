@@ -396,6 +396,6 @@ def secrets_of(settings: Settings) -> list[str]:
     values = [getattr(settings, field.name) for field in attrs.fields(Settings)]
     found = [one.get_secret_value() for one in values if isinstance(one, Secret)]
     for named in (one for one in values if isinstance(one, Url)):
-        password = named.parts.password
+        password = named.password
         found += [password, unquote(password)] if password else []
     return found
