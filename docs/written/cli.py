@@ -18,8 +18,8 @@ HEAD = f"""\
 | {EXIT_USAGE} | the command was typed wrong |
 | {EXIT_INTERRUPTED} | interrupted |
 
-A traceback is a mistake of Flashsale itself. `flashsale --install-completion` teaches your shell the
-commands.
+A traceback is a mistake of Flashsale itself. `flashsale --install-completion` teaches your
+shell the commands.
 """
 END = "\nThis page is written by `python -m docs.written` from `flashsale/commands/`.\n"
 FIRST = "## flashsale run"

@@ -68,8 +68,7 @@ def sequence(title: str, lanes: Sequence[Lane], steps: Sequence[Message | Note])
 def _column(lane: Lane, bottom: int) -> list[str]:
     return [
         f'  <path d="M{lane.x} {LANE_TOP} V{bottom}" stroke="{SOFT}" stroke-dasharray="3 4"/>',
-        f'  <rect x="{lane.x - 75}" y="24" width="150" height="{LANE_TOP - 24}" rx="8" '
-        f'fill="{lane.fill}" stroke="{LINE}" stroke-width="2"/>',
+        _box(lane.x, 24, LANE_TOP - 24, lane.fill),
         *_text(lane.name, lane.x, 52, weight="bold"),
     ]
 
@@ -77,10 +76,13 @@ def _column(lane: Lane, bottom: int) -> list[str]:
 def _step(step: Message | Note, at: dict[str, int], y: int, width: int) -> tuple[list[str], int]:
     if isinstance(step, Note):
         line = f'  <path d="M20 {y} H{width - 20}" stroke="{SOFT}" stroke-width="1"/>'
-        return [line, *_text(step.text, width // 2, y + 20, colour=SOFT)], y + STEP + 14
+        return [
+            line,
+            *_text(step.text, width // 2, y + 20, colour=SOFT, is_free=True),
+        ], y + STEP + 14
     begin, end, colour = at[step.sender], at[step.receiver], COLOURS[step.kind]
     if begin == end:
-        lines = wrap(step.text, 26)
+        lines = wrap(step.text, 24)
         high = LINE_HEIGHT * len(lines) + 12
         box = (
             f'  <rect x="{begin - 92}" y="{y - 14}" width="184" height="{high}" rx="5" '
@@ -93,7 +95,7 @@ def _step(step: Message | Note, at: dict[str, int], y: int, width: int) -> tuple
         f'  <path d="M{begin} {y + 6} H{tip}" stroke="{colour}" stroke-width="2" fill="none" '
         f'marker-end="url(#{step.kind})"/>'
     )
-    return [arrow, *_text(step.text, (begin + end) // 2, y, colour=colour)], y + STEP
+    return [arrow, *_text(step.text, (begin + end) // 2, y, colour=colour, is_free=True)], y + STEP
 
 
 @attrs.frozen
@@ -119,32 +121,57 @@ class Way:
 
 
 def states(
-    title: str, told: str, size: tuple[int, int], boxes: Sequence[State], ways: Sequence[Way]
+    title: str,
+    told: str,
+    size: tuple[int, int],
+    boxes: Sequence[State],
+    ways: Sequence[Way],
+    group: tuple[str, int, int, int, int],
 ) -> str:
-    """Draw states where they are put, and the ways between them."""
+    """Draw states where they are put, the ways between them, and a group around some."""
+    words, x, y, width, height = group
+    border = f'fill="none" stroke="{SOFT}" stroke-dasharray="4 4"'
     drawn = [
+        f'  <rect x="{x}" y="{y}" width="{width}" height="{height}" rx="12" {border}/>',
+        *_text(words, x + width // 2, y - 8, colour=SOFT, size=13),
+    ]
+    drawn += [
         f'  <path d="{way.path}" stroke="{COLOURS[way.kind]}" stroke-width="2" fill="none" '
         f'marker-end="url(#{way.kind})"/>'
         for way in ways
     ]
     for state in boxes:
         drawn += [
-            f'  <rect x="{state.x - 75}" y="{state.y - 32}" width="150" height="64" rx="8" '
-            f'fill="{state.fill}" stroke="{LINE}" stroke-width="2"/>',
+            _box(state.x, state.y - 32, 64, state.fill),
             *_text(state.name, state.x, state.y - 6, weight="bold"),
             *_text(state.told, state.x, state.y + 14, size=12),
         ]
     for way in ways:
         for number, line in enumerate(way.words.split("\n")):
-            drawn += _text(line, way.x, way.y + 16 * number, colour=COLOURS[way.kind], size=13)
+            drawn += _text(
+                line, way.x, way.y + 16 * number, colour=COLOURS[way.kind], size=13, is_free=True
+            )
     return _picture(title, told, *size, drawn)
 
 
-def _text(  # noqa: PLR0913 - how a text looks
-    text: str, x: int, y: int, *, colour: str = INK, weight: str = "normal", size: int = 14
+def _box(middle: int, top: int, height: int, fill: str) -> str:
+    look = f'rx="8" fill="{fill}" stroke="{LINE}" stroke-width="2"'
+    return f'  <rect x="{middle - 75}" y="{top}" width="150" height="{height}" {look}/>'
+
+
+def _text(
+    text: str,
+    x: int,
+    y: int,
+    *,
+    colour: str = INK,
+    weight: str = "normal",
+    size: int = 14,
+    is_free: bool = False,
 ) -> list[str]:
     style = f'text-anchor="middle" fill="{colour}" font-size="{size}" font-weight="{weight}"'
-    return [f'  <text x="{x}" y="{y}" {style}>{escape(text)}</text>']
+    halo = f' paint-order="stroke" stroke="{PAPER}" stroke-width="4"' if is_free else ""
+    return [f'  <text x="{x}" y="{y}" {style}{halo}>{escape(text)}</text>']
 
 
 def _picture(title: str, told: str, width: int, height: int, drawn: Sequence[str]) -> str:

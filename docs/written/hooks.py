@@ -20,6 +20,8 @@ from docs.written.sources import line_of
 log = logging.getLogger("mkdocs.plugins.flashsale")
 LINK = re.compile(r"\[((?:[^\[\]]|\[[^\]]*\])*)\]\((\.\./[^)#\s]+)(?:#([\w.]+))?\)")
 LANGUAGES = {".py": "python", ".lua": "lua", ".avsc": "json", ".yaml": "yaml", ".toml": "toml"}
+FENCE = re.compile(r"^```(\w+) [^\n`]+$", re.MULTILINE)
+"""The words behind a block's language say who runs it, and mean nothing to MkDocs."""
 HEAD = "---\nsearch: {exclude: true}\nhide: [toc]\n---\n"
 
 
@@ -60,7 +62,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Lead links to source files to their pages."""
+    """Lead links to source files to their pages; leave of a block's words its language alone."""
     root = Path(config.docs_dir).parent
 
     def led(match: re.Match[str]) -> str:
@@ -77,7 +79,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         anchor = f"#line-0-{line}" if line > 1 else ""
         return f'<a href="{there}{anchor}">{text}</a>'
 
-    return LINK.sub(led, markdown)
+    return LINK.sub(led, FENCE.sub(r"```\1", markdown))
 
 
 def _target(page: File, link: str) -> Path:

@@ -11,8 +11,8 @@ Json = dict[str, Any]
 HEAD = """\
 # HTTP API
 
-What `flashsale serve` and `flashsale run` answer. The same as an OpenAPI document: `GET /openapi.json`,
-and to be tried out: `GET /docs`.
+What `flashsale serve` and `flashsale run` answer. `GET /openapi.json` is the same as an OpenAPI
+document, and `GET /docs` lets one try it out.
 
 """
 END = "\nThis page is written by `python -m docs.written` from the OpenAPI document.\n"
@@ -100,7 +100,7 @@ def _body(name: str, schema: Json) -> str:
     return text + _table(("field", "type", "always there", "what it is"), fields)
 
 
-def _type(schema: Json) -> str:  # noqa: PLR0911 - one return a form of schema
+def _type(schema: Json) -> str:  # noqa: C901, PLR0911 - one return a form of schema
     """Write a schema in a few words."""
     if "$ref" in schema:
         name = schema["$ref"].rpartition("/")[2]

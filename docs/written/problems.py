@@ -6,9 +6,9 @@ HEAD = """\
 # Problem types
 
 Every error of the HTTP API is a problem detail of RFC 9457 (`application/problem+json`). A client
-compares `type` as text: it is stable, and means the same on every host. `title` and `detail` are for
-people and may change. `GET /problems` answers the same table. Where a problem names members of its own,
-as `available`, they stand beside `type` in the body. [HTTP](http.md) says which route answers what.
+compares `type` as text: it is stable, and means the same on every host. `title` and `detail` are
+for people and may change. Members of a problem's own, as `available`, stand beside `type` in the
+body. `GET /problems` answers the same table; [HTTP](http.md) says which route answers what.
 
 | type | status | title |
 |---|---|---|
@@ -27,4 +27,6 @@ def _row(kind: Kind) -> str:
 
 
 def _section(kind: Kind) -> str:
-    return f"\n## {kind.code}\n\n`{kind.type}`, status {kind.status}: {kind.title}. {kind.meaning}\n"
+    return (
+        f"\n## {kind.code}\n\n`{kind.type}`, status {kind.status}: {kind.title}. {kind.meaning}\n"
+    )

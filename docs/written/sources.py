@@ -21,7 +21,9 @@ def _named(node: ast.stmt, prefix: str) -> dict[str, int]:
     match node:
         case ast.ClassDef(name=name, body=body):
             inner = [_named(one, f"{name}.") for one in body]
-            return {f"{prefix}{name}": node.lineno} | {k: v for one in inner for k, v in one.items()}
+            return {f"{prefix}{name}": node.lineno} | {
+                k: v for one in inner for k, v in one.items()
+            }
         case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
             return {f"{prefix}{name}": node.lineno}
         case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
