@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
-from docs.written import cli, http, pictures, problems
+from docs.written import capacity, cli, http, pictures, problems
 
 DOCS = Path(__file__).resolve().parents[1]
 WRITTEN = {
     "cli.md": cli.page,
+    "plan-capacity.md": capacity.page,
     "http.md": http.page,
     "problems.md": problems.page,
     "pictures/buying.svg": pictures.buying,
