@@ -124,7 +124,7 @@ profile: $(VENV)/.installed-dev ## show where the microseconds of the hot path a
 
 .PHONY: docs
 docs: $(VENV)/.installed-dev ## build the pages' site strictly into build/site, run their code, look names up
-	@NO_MKDOCS_2_WARNING=1 PYTHONPATH=. $(BIN)/python -m mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 	@$(BIN)/python -m pytest tests/docs -n $(TEST_PROCESSES) --dist load
 
 .PHONY: written

@@ -1,6 +1,8 @@
 """The page of commands, from the tree that the command line is made of."""
 
 import re
+import sys
+from unittest.mock import patch
 
 from flashsale.cli import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE
 from flashsale.commands.app import build_app
@@ -27,7 +29,9 @@ FIRST = "## flashsale run"
 
 def page() -> str:
     """Write the page: one section a command, without the library's own head and contents."""
-    whole = build_app().generate_docs(output_format="markdown")
+    # The library shows how it was called, and it was not called as `flashsale`.
+    with patch.object(sys, "argv", ["flashsale"]):
+        whole = build_app().generate_docs(output_format="markdown")
     sections = whole[whole.index(FIRST) :]
     own = re.split(r"^## flashsale --install-completion$", sections, flags=re.MULTILINE)[0]
     tidy = re.sub(r"\n{3,}", "\n\n", own.replace("```console", "```text"))
