@@ -157,7 +157,7 @@ def reader(folder: Path, settings: Mapping[str, str], servers: str = "") -> Iter
         'case "$1" in\n'
         "run) exec flashsale run ;;\n"
         f"servers) cat <<'END'\n{servers}\nEND\nexec sleep 1000 ;;\n"
-        "*) echo \"make $1: not for a reader\"; exit 2 ;;\nesac",
+        '*) echo "make $1: not for a reader"; exit 2 ;;\nesac',
     )
     activate = folder / ".venv" / "bin" / "activate"
     activate.parent.mkdir(parents=True)

@@ -2,7 +2,7 @@
 
 import re
 
-from tests.docs.pages import ROOT, pages
+from tests.docs.pages import pages
 
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)\)")
 

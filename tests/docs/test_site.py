@@ -103,10 +103,8 @@ def _broken(path: Path, page: Found, pages: dict[Path, Found]) -> list[str]:
             continue
         there = (path.parent / unquote(parts.path)).resolve() if parts.path else path
         there = there / "index.html" if there.is_dir() else there
-        known = pages.get(there)
-        if known is None and not there.is_file():
-            broken.append(link)
-        elif known is not None and parts.fragment and parts.fragment not in known.anchors:
+        anchors = pages[there].anchors if there in pages else set()
+        if not there.is_file() or (anchors and parts.fragment and parts.fragment not in anchors):
             broken.append(link)
     return broken
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.structs import OffsetAndMetadata
 
+from flashsale_avro.framing import confluent_header
+from flashsale_avro.schema_files import schema_texts
 from tests.docs.pages import ROOT
 from tests.docs.reader import reader
-from tests.integration.crowds import orders, settled_orders
+from tests.integration.crowds import orders
 from tests.integration.engine import Engine, engine, own_names
 from tests.integration.outside import Sent, sender
+from tests.integration.test_outside_door import put_schema, written
 from tests.servers import Kafka, Postgres, Redis, Registry, running_redis
 from tests.servers.launch import free_port
 
@@ -75,6 +78,9 @@ flashsale gate install
 flashsale worker 2>worker.log &
 flashsale sale create --item 1 --stock 100
 """
+ALL_SET_ASIDE = """\
+until [ "$(flashsale dead-letters list --json | grep -c '"reason": ')" = 8 ]; do sleep 0.2; done
+"""
 UNREADABLE = Sent(b"k", b"nobody can read this")
 UNKNOWN_SCHEMA = Sent(b"k", b"\x00\x00\x0f\xff\xff what follows an id that no registry knows")
 
@@ -90,9 +96,48 @@ def test_what_operators_are_told_to_type(played: Engine, tmp_path: Path) -> None
     with reader(tmp_path, played.env) as somebody:
         somebody.type(PREPARE)
         asyncio.run(_set_aside(played))
-        somebody.type(
-            'until [ "$(flashsale dead-letters list --json | grep -c bad-framing)" = 4 ]; do :; done'
-        )
+        somebody.type(ALL_SET_ASIDE)
         somebody.read(ROOT / "docs/dead-letters.md")
         somebody.read(ROOT / "docs/recover-a-lost-redis.md")
-        assert "flashsale_redis" not in (tmp_path / "shell.log").read_text()
+        somebody.type("flashsale dead-letters show 7 --json | grep DISCARDED")
+
+
+OLD_GROUP_HAD = 2
+
+
+async def _the_old_consumer(played: Engine, registry: Registry) -> None:
+    """Five requests came, in both forms; it has processed two, committed that, and left."""
+    sent = []
+    for number in range(5):
+        name = "AvroPurchaseRequest" if number % 2 else "PurchaseRequest"
+        schema = json.loads(schema_texts()[f"ch.luimode.flashsale.{name}"])
+        header = confluent_header(put_schema(registry, f"ch.luimode.flashsale.{name}", schema))
+        body = written(schema, purchaseId=f"r{number}", userId=f"u{number}", itemId="7")
+        sent.append(Sent(b"of one partition", header + body))
+    async with sender(played) as send:
+        await send(sent)
+    old = AIOKafkaConsumer(
+        bootstrap_servers=played.settings["FLASHSALE_BUS_URL"].removeprefix("kafka://"),
+        group_id=played.settings["FLASHSALE_CONSUMER_GROUP"],
+        auto_offset_reset="earliest",
+        enable_auto_commit=False,
+    )
+    old.subscribe([played.settings["FLASHSALE_REQUESTS_TOPIC"]])
+    await old.start()
+    try:
+        first = await old.getone()
+        where = TopicPartition(first.topic, first.partition)
+        await old.commit({where: OLD_GROUP_HAD})
+    finally:
+        await old.stop()
+
+
+def test_a_flashsale_purchase_processor_is_replaced(
+    played: Engine, tmp_path: Path, registry_server: Registry
+) -> None:
+    """Under its group the worker begins where it has committed: nothing twice, nothing lost."""
+    with reader(tmp_path, played.env) as somebody:
+        played.must("topics", "ensure")
+        asyncio.run(_the_old_consumer(played, registry_server))
+        somebody.read(ROOT / "docs/migrate-from-purchase-processor.md")
+    assert asyncio.run(orders(played, "7.1")) == {"CONFIRMED": 5 - OLD_GROUP_HAD}
