@@ -112,7 +112,8 @@ async def _the_old_consumer(played: Engine, registry: Registry) -> None:
         name = "AvroPurchaseRequest" if number % 2 else "PurchaseRequest"
         schema = json.loads(schema_texts()[f"ch.luimode.flashsale.{name}"])
         header = confluent_header(put_schema(registry, f"ch.luimode.flashsale.{name}", schema))
-        body = written(schema, purchaseId=f"r{number}", userId=f"u{number}", itemId="7")
+        fields = {"purchaseId": f"r{number}", "userId": f"u{number}", "itemId": "7"}
+        body = written(schema, **fields, eventId="black-friday")
         sent.append(Sent(b"of one partition", header + body))
     async with sender(played) as send:
         await send(sent)
