@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from flashsale_avro import SchemaName
 from flashsale_avro.framing import confluent_header
 from flashsale_avro.schema_files import schema_texts
 from tests.docs.pages import ROOT
@@ -110,7 +111,7 @@ async def _the_old_consumer(played: Engine, registry: Registry) -> None:
     sent = []
     for number in range(5):
         name = "AvroPurchaseRequest" if number % 2 else "PurchaseRequest"
-        schema = json.loads(schema_texts()[f"ch.luimode.flashsale.{name}"])
+        schema = json.loads(schema_texts()[SchemaName(f"ch.luimode.flashsale.{name}")])
         header = confluent_header(put_schema(registry, f"ch.luimode.flashsale.{name}", schema))
         fields = {"purchaseId": f"r{number}", "userId": f"u{number}", "itemId": "7"}
         body = written(schema, **fields, eventId="black-friday")
