@@ -20,7 +20,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # The package itself builds with what the hashes already brought.
 PIP_SELF := $(PIP) --no-deps --no-build-isolation --editable .
-TESTED := src tests docs/model bench deploy/grafana
+TESTED := src tests docs/model docs/written bench deploy/grafana
 
 .PHONY: help
 help: ## list the targets
@@ -129,8 +129,18 @@ board: $(VENV)/.installed-dev ## sell to a crowd, and draw docs/pictures/board.p
 	@$(BIN)/python -m tests.board
 
 .PHONY: docs
-docs: $(VENV)/.installed-dev ## run the code of every page and look up the names that they use
+docs: $(VENV)/.installed-dev ## build the pages' site strictly into build/site, run their code, look names up
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 	@$(BIN)/python -m pytest tests/docs -n $(TEST_PROCESSES) --dist load
+
+.PHONY: written
+written: $(VENV)/.installed-dev ## write anew what the pages take from the code: tables, references, pictures
+	@$(BIN)/python -m flashsale.settings_table > docs/settings.md
+	@$(BIN)/python -m flashsale_prometheus > docs/metrics.md
+	@$(BIN)/python -m tests.antitests --page > docs/guarantees.md
+	@$(BIN)/python -m bench.scaling
+	@$(BIN)/python -m docs.written
+	@$(MAKE) contract-documents
 
 .PHONY: deploy-check
 deploy-check: $(VENV)/.installed-dev $(VENV)/.installed-crds ## check container, cluster, Terraform and workflow files without a cluster
