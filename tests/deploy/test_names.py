@@ -15,6 +15,7 @@ from cyclopts import App
 from flashsale.commands.app import build_app
 from flashsale.settings import Settings
 from flashsale.settings_loading import variable_of
+from flashsale_otel.labels import PURCHASE, PURCHASES
 from flashsale_rabbitmq.config import RabbitMQConfig
 from flashsale_rabbitmq.wire import PURCHASE_HEADER
 from tests.deploy.files import ROOT, compose, containers, ours, texts
@@ -27,7 +28,7 @@ Texts = dict[str, str]
 SETTING = re.compile(r"\bFLASHSALE_[A-Z][A-Z_]*[A-Z]\b")
 TOPIC = re.compile(r"(?<![\w./-])flashsale\.(?:purchase|orders)[\w.-]*\w")
 GROUP = re.compile(r"(?<![\w./-])flashsale-purchase-\w+")
-"""Groups of Kafka, and one header of RabbitMQ."""
+"""Groups of Kafka, and one header of RabbitMQ; the form of a topic is also that of two attributes."""
 SUBJECT = re.compile(r"\bch\.luimode\.flashsale\.[A-Z]\w+")
 PORT = re.compile(r"(?:127\.0\.0\.1|localhost|\[::1\]|0\.0\.0\.0):(\d{2,5})\b")
 CONTAINER_PORT = re.compile(r"\b(?:containerPort|targetPort|port): (\d+)|EXPOSE ([\d ]+)")
@@ -84,6 +85,7 @@ def unknown_topics(given: Texts) -> Found:
         *(settings.requests_topic, settings.accepted_topic, settings.orders_topic),
         *(f"{settings.requests_topic}-dlt", rabbit.dead_letters, *rabbit.accepted_queues()),
         *(settings.consumer_group, settings.accepted_group, PURCHASE_HEADER),
+        *(PURCHASE, PURCHASES),
     }
     used = found(TOPIC, given) | found(GROUP, given)
     return {one for one in used if one[1] not in known}

@@ -145,7 +145,7 @@ def test_what_leads_nowhere_ends_the_build(
     """A link, an anchor, a function in the sources; and a page that nobody would find."""
     root = tmp_path / "copy"
     shutil.copytree(ROOT / "docs", root / "docs", ignore=shutil.ignore_patterns("*.py"))
-    for name in ("src", "lua", "schemas"):
+    for name in ("src", "lua", "schemas", "deploy"):
         (root / name).symlink_to(ROOT / name)
     # The reference takes most of the time, and breaks nothing here.
     for page in (root / "docs" / "api").glob("*.md"):
