@@ -28,7 +28,7 @@ Texts = dict[str, str]
 SETTING = re.compile(r"\bFLASHSALE_[A-Z][A-Z_]*[A-Z]\b")
 TOPIC = re.compile(r"(?<![\w./-])flashsale\.(?:purchase|orders)[\w.-]*\w")
 GROUP = re.compile(r"(?<![\w./-])flashsale-purchase-\w+")
-"""Groups of Kafka, and one header of RabbitMQ; the form of a topic is also that of two attributes."""
+"""Groups of Kafka, and a header of RabbitMQ; two attributes of spans look like topics."""
 SUBJECT = re.compile(r"\bch\.luimode\.flashsale\.[A-Z]\w+")
 PORT = re.compile(r"(?:127\.0\.0\.1|localhost|\[::1\]|0\.0\.0\.0):(\d{2,5})\b")
 CONTAINER_PORT = re.compile(r"\b(?:containerPort|targetPort|port): (\d+)|EXPOSE ([\d ]+)")
