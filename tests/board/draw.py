@@ -26,7 +26,7 @@ PALETTE = (
     *("#37872d", "#fade2a", "#c4162a"),
 )
 NAMED = re.compile(r"\{\{\s*(\w+)\s*\}\}")
-LEGEND_CHARACTER_W = 6.6
+LEGEND_CHARACTER_W = 6.0
 LABELS = 6
 STEP_S = 1.0
 """Between two points of an unbroken line."""
@@ -169,8 +169,8 @@ class Drawing:
     def _legend(self, lines: Sequence[Line], colors: Mapping[str, str], x: float, y: float) -> None:
         for name in dict.fromkeys(line.name for line in lines):
             self._box(x, y - 6, 14, 4, colors[name], radius=2)
-            self._text(x + 19, y, name, size=11, color=TEXT)
-            x += 34 + len(name) * LEGEND_CHARACTER_W
+            self._text(x + 18, y, name, size=10, color=TEXT)
+            x += 29 + len(name) * LEGEND_CHARACTER_W
 
     # ── strokes ─────────────────────────────────────────────────────────────────────────────────
 
