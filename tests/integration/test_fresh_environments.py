@@ -17,7 +17,8 @@ from tests.integration.engine import ROOT, ask, engine, own_names
 from tests.integration.outside import Sent, sender
 from tests.servers import Kafka, Postgres, RabbitMQ, Redis
 
-pytestmark = pytest.mark.timeout(400)
+# The longest of all, and of a release's concern: `make release-check` installs each extra too.
+pytestmark = [pytest.mark.long, pytest.mark.timeout(400)]
 BUILD_S_MAX = 300
 
 Fresh = Callable[[str], str]

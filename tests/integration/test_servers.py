@@ -89,6 +89,7 @@ def test_redis_is_known_by_its_mark_while_it_runs() -> None:
         assert len(processes_marked({server.runner._uuid})) == 1
 
 
+@pytest.mark.long
 async def test_postgres_answers_and_keeps_a_commit_over_a_kill() -> None:
     """Guarantee: what was committed is there after a power cut."""
     with running_postgres(ours=True) as server:
@@ -130,6 +131,7 @@ async def test_every_test_can_have_a_database_of_its_own(postgres_server: Postgr
         postgres_server.drop_database(url)
 
 
+@pytest.mark.long
 async def test_rabbitmq_answers_and_keeps_a_confirmed_message_over_a_kill() -> None:
     """Guarantee: a message in a quorum queue survives the node's end."""
     with running_rabbitmq(ours=True) as server:
@@ -146,6 +148,7 @@ async def test_rabbitmq_answers_and_keeps_a_confirmed_message_over_a_kill() -> N
         assert await _first_in_queue(server, "bought") == b"one"
 
 
+@pytest.mark.long
 async def test_kafka_answers_and_keeps_a_confirmed_message_over_a_kill() -> None:
     """Guarantee: a message that the broker confirmed is there after its end."""
     with running_kafka(ours=True) as server:
@@ -208,6 +211,7 @@ def sasl_kafka() -> Iterator[Kafka]:
         yield server
 
 
+@pytest.mark.long
 def test_registry_answers_and_keeps_its_ids_over_a_restart() -> None:
     """Guarantee: a message written before the registry's restart can be read after it."""
     with running_registry(ours=True) as server:
