@@ -1,10 +1,14 @@
 """What the pages tell an operator to look for can be found: metrics, and lines of the log."""
 
 import re
+import shlex
 
+import pytest
+
+from flashsale.commands.app import build_app
 from flashsale_prometheus import METRICS
 from tests.deploy.queries import SUFFIX
-from tests.docs.pages import ROOT, pages
+from tests.docs.pages import ROOT, blocks, pages
 
 METRIC = re.compile(r"`(flashsale_[a-z_]+)[`{]")
 EVENTS = re.compile(r"^\| ((?:`[a-z][a-z, ]+`(?:, )?)+) \|", re.MULTILINE)
@@ -44,3 +48,25 @@ def test_runbooks_quote_no_line_that_nobody_writes() -> None:
         if not line.startswith("flashsale ")
     }
     assert {(page, line) for page, line in quoted if f'"{line}"' not in written} == set()
+
+
+TYPED = sorted(
+    {
+        line.removesuffix("&").strip()
+        for page in [*(ROOT / "docs" / "runbooks").glob("*.md"), ROOT / "docs" / "dead-letters.md"]
+        for block in blocks(page)
+        if block.info == "sh"
+        for line in block.text.splitlines()
+        if line.startswith("flashsale ")
+    }
+)
+
+
+@pytest.mark.parametrize("line", TYPED)
+def test_what_a_runbook_says_to_type_can_be_typed(line: str) -> None:
+    """With its options and arguments: nobody looks them up at two in the morning."""
+    command, _, unused = build_app().parse_args(
+        shlex.split(line)[1:], exit_on_error=False, print_error=False
+    )
+    assert callable(command)
+    assert not unused
