@@ -8,13 +8,15 @@ not name fails the run.
 from __future__ import annotations
 
 import fnmatch
+import logging
 import os
 import shutil
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from tests.servers import ServerMissing, launch
 from tests.servers.shared import SharedServers, shared_servers
@@ -130,3 +132,30 @@ def _missing_server_speaks() -> Generator[None, Any, Any]:
         if in_ci():
             pytest.fail(str(missing), pytrace=False)
         pytest.skip(str(missing))
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    """Undo what a program under test set up in this process: logging belongs to all of it."""
+    root = logging.getLogger()
+    handlers, level = _not_pytests(root), root.level
+    levels = {name: one.level for name, one in _loggers().items()}
+    was_configured, configured = structlog.is_configured(), structlog.get_config()
+    yield
+    root.handlers = [one for one in root.handlers if one not in _not_pytests(root)] + handlers
+    root.setLevel(level)
+    for name, one in _loggers().items():
+        one.setLevel(levels.get(name, logging.NOTSET))
+    if was_configured:
+        structlog.configure(**configured)
+    else:
+        structlog.reset_defaults()
+
+
+def _not_pytests(root: logging.Logger) -> list[logging.Handler]:
+    return [one for one in root.handlers if not type(one).__module__.startswith("_pytest")]
+
+
+def _loggers() -> dict[str, logging.Logger]:
+    known = logging.root.manager.loggerDict
+    return {name: one for name, one in known.items() if isinstance(one, logging.Logger)}
