@@ -47,18 +47,30 @@ def _listed(nav: list[Any], docs: Path) -> list[Any]:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add a page for each source file that a page links to."""
+    """Add a page for each source file that a page links to, and for each file of a folder."""
     root = Path(config.docs_dir).parent
-    shown = set()
+    shown: set[Path] = set()
     for page in files.documentation_pages():
         for _, link, _ in LINK.findall(page.content_string):
-            shown.add(_target(page, link))
-    for path in sorted(path for path in shown if path.is_file() and path.is_relative_to(root)):
+            path = _target(page, link)
+            if path.is_relative_to(root) and not path.is_relative_to(config.docs_dir):
+                inside = path.iterdir() if path.is_dir() else ()
+                shown |= {path, *(one for one in inside if one.is_file())}
+    for path in sorted(path for path in shown if path.exists()):
         name = path.relative_to(root).as_posix()
-        language = LANGUAGES.get(path.suffix, "text")
-        text = f"{HEAD}# {name}\n\n`````{language}\n{path.read_text('utf-8')}`````\n"
+        text = f"{HEAD}# {name}\n\n{_listing(path) if path.is_dir() else _source(path)}"
         files.append(File.generated(config, f"source/{name}.md", content=text))
     return files
+
+
+def _source(path: Path) -> str:
+    language = LANGUAGES.get(path.suffix, "text")
+    return f"`````{language}\n{path.read_text('utf-8', 'replace')}`````\n"
+
+
+def _listing(path: Path) -> str:
+    names = sorted(one.name for one in path.iterdir() if one.is_file())
+    return "".join(f"- [{name}]({path.name}/{name}.md)\n" for name in names)
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:

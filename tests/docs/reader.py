@@ -57,11 +57,11 @@ class Reader:
             where = f"{page.name}:{block.line}"
             terminal = TERMINAL.fullmatch(block.info)
             if terminal:
-                self._type_there(terminal[1], block, where)
+                self.type_there(terminal[1], block.text, where)
             elif block.info in SHELL:
                 if block.info != "sh":
                     self.end_processes()
-                printed = self._type(block, where)
+                printed = self._run(block.text, where)
             elif block.info == SHOWN:
                 _look(block, printed, where)
 
@@ -84,16 +84,13 @@ class Reader:
                 os.killpg(process.pid, signal.SIGKILL)
 
     def type(self, text: str) -> str:
-        """Type what no page says, as what a page takes for granted."""
+        """Type what no page says, as what a page takes for granted; answer what was printed."""
         return self._run(text, "before the page")
-
-    def _type(self, block: Block, where: str) -> str:
-        return self._run(block.text.replace(AS_PRINTED, f"127.0.0.1:{self.port}"), where)
 
     def _run(self, text: str, where: str) -> str:
         self.typed += 1
         script, done = self.folder / f"typed-{self.typed}", self.folder / f"done-{self.typed}"
-        script.write_text(text, "utf-8")
+        script.write_text(text.replace(AS_PRINTED, f"127.0.0.1:{self.port}"), "utf-8")
         before = self._log.stat().st_size
         assert self.shell.stdin is not None
         self.shell.stdin.write(f"source {script} </dev/null\ntouch {done}\n".encode())
@@ -106,14 +103,15 @@ class Reader:
             time.sleep(TICK_S)
         return self._log.read_bytes()[before:].decode(errors="replace")
 
-    def _type_there(self, name: str, block: Block, where: str) -> None:
+    def type_there(self, name: str, text: str, where: str = "before the page") -> None:
+        """Type what goes on in another terminal, and wait until it says that it has started."""
         if name in self.terminals:
             os.killpg(self.terminals[name].pid, signal.SIGINT)
             self.terminals[name].wait(BLOCK_S_MAX)
         log = self.folder / f"terminal-{name}.log"
         with log.open("wb") as out:
             self.terminals[name] = process = subprocess.Popen(
-                ["bash", "-c", block.text],
+                ["bash", "-c", text],
                 env=self.env,
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,

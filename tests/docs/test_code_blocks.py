@@ -12,7 +12,10 @@ import pytest
 from tests.docs.pages import ROOT, blocks, pages, python_of
 from tests.docs.reader import SHOWN, is_typed
 
-TYPED = "tests/integration/test_pages.py"
+TYPED = "".join(
+    path.read_text("utf-8") for path in (ROOT / "tests" / "integration").glob("test_page_*.py")
+)
+"""Names the pages that tests/docs/reader.py types."""
 NOT_RUN = {"text", "toml", "json", ""}
 """Nobody runs these: what needs a cloud, a cluster or Docker is `text`."""
 RUN_BY = {
@@ -86,7 +89,7 @@ def strays(page: Path, typed: str) -> list[str]:
 @pytest.mark.parametrize("page", pages(), ids=name_of)
 def test_every_block_is_run_or_does_not_look_so(page: Path) -> None:
     """A shell block that no test types is an error of its page."""
-    assert strays(page, (ROOT / TYPED).read_text("utf-8")) == []
+    assert strays(page, TYPED) == []
 
 
 def test_a_shell_block_that_nobody_types_is_found(tmp_path: Path) -> None:

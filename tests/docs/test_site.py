@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 import attrs
 import pytest
 
-from tests.docs.pages import ROOT
+from tests.docs.pages import ROOT, pages
 
 BUILD_S_MAX = 90
 ASSETS = {"script": "src", "img": "src", "link": "href", "iframe": "src", "source": "src"}
@@ -74,14 +74,14 @@ def test_the_site_builds_and_is_whole(tmp_path: Path) -> None:
     done = build(tmp_path)
     assert done.returncode == 0, done.stderr
     site = tmp_path / "site"
-    pages = {}
+    built = {}
     for path in site.rglob("*.html"):
-        pages[path.resolve()] = page = Found()
+        built[path.resolve()] = page = Found()
         page.feed(path.read_text("utf-8"))
     foreign, broken, raw = set(), set(), set()
-    for path, page in pages.items():
+    for path, page in built.items():
         foreign |= {(path.name, one) for one in page.assets if urlsplit(one).netloc}
-        broken |= {(path.name, one) for one in _broken(path, page, pages)}
+        broken |= {(path.name, one) for one in _broken(path, page, built)}
         if "source" not in path.relative_to(site).parts and "```" in "".join(page.text):
             raw.add(path.name)
     for style in site.rglob("*.css"):
@@ -92,7 +92,7 @@ def test_the_site_builds_and_is_whole(tmp_path: Path) -> None:
     assert not list(site.rglob("*.py"))
 
 
-def _broken(path: Path, page: Found, pages: dict[Path, Found]) -> list[str]:
+def _broken(path: Path, page: Found, built: dict[Path, Found]) -> list[str]:
     """List links into the site that lead nowhere. 404.html's are from the root, where it may be."""
     if path.name == "404.html":
         return []
@@ -103,10 +103,28 @@ def _broken(path: Path, page: Found, pages: dict[Path, Found]) -> list[str]:
             continue
         there = (path.parent / unquote(parts.path)).resolve() if parts.path else path
         there = there / "index.html" if there.is_dir() else there
-        anchors = pages[there].anchors if there in pages else set()
+        anchors = built[there].anchors if there in built else set()
         if not there.is_file() or (anchors and parts.fragment and parts.fragment not in anchors):
             broken.append(link)
     return broken
+
+
+LIST = re.compile(r"(?:- |\d+\. )")
+IN_LIST = re.compile(r"(?:- |\d+\. | +\S)")
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
+def test_a_list_and_a_table_begin_after_an_empty_line(page: Path) -> None:
+    """Readers of Markdown differ about others: a sentence that goes on with `8.` becomes a list."""
+    is_code, before, wrong = False, "", []
+    for number, line in enumerate(page.read_text("utf-8").splitlines(), 1):
+        is_code ^= line.startswith("```")
+        begins_list = LIST.match(line) and before and not IN_LIST.match(before)
+        begins_table = line.startswith("|") and before and not before.startswith("|")
+        if not is_code and (begins_list or begins_table):
+            wrong.append((number, line))
+        before = line.rstrip()
+    assert wrong == []
 
 
 def _links_nowhere(docs: Path) -> None:

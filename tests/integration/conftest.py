@@ -7,9 +7,14 @@ starts one: `with running_redis(ours=True) as redis: ...`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
-from tests.servers import Kafka, Postgres, RabbitMQ, Redis, Registry
+from tests.integration.engine import Engine, engine, own_names
+from tests.servers import Kafka, Postgres, RabbitMQ, Redis, Registry, running_redis
+from tests.servers.launch import free_port
 from tests.servers.shared import shared_servers
 
 
@@ -46,3 +51,29 @@ def registry_server(pytestconfig: pytest.Config) -> Registry:
     """The run's schema registry."""
     server: Registry = pytestconfig.stash[shared_servers].get("registry")
     return server
+
+
+@pytest.fixture
+def bare_engine(
+    tmp_path: Path, kafka_server: Kafka, postgres_server: Postgres, registry_server: Registry
+) -> Iterator[Engine]:
+    """Have what `make servers` prints, under names of our own, and nothing prepared.
+
+    Redis is the test's own: what is typed there may empty it.
+    """
+    folder = tmp_path / "engine"
+    folder.mkdir()
+    with running_redis(ours=True) as redis:
+        settings = {
+            **own_names(),
+            "FLASHSALE_GATE_URL": redis.url,
+            "FLASHSALE_BUS_URL": kafka_server.url,
+            "FLASHSALE_DATABASE_URL": postgres_server.create_database(),
+            "FLASHSALE_SCHEMA_REGISTRY_URL": registry_server.url,
+            "FLASHSALE_HTTP_PORT": str(free_port()),
+            "FLASHSALE_WORKER_HTTP": f"127.0.0.1:{free_port()}",
+            # The least that brokers allow: a killed worker is given up sooner.
+            "FLASHSALE_KAFKA_SESSION_MS": "6000",
+        }
+        with engine(folder, settings) as ours:
+            yield ours

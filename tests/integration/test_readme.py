@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.docs.pages import ROOT, blocks
+from tests.docs.reader import reader
 from tests.integration.crowds import settled_orders
 from tests.integration.engine import STOP_S_MAX, Engine, engine, own_names
 from tests.servers import Kafka, Postgres, RabbitMQ, Redis, Registry
@@ -79,6 +80,20 @@ def test_what_readme_types_for_real_servers_ends_as_an_order(
             assert asyncio.run(settled_orders(played, 1)) == {"CONFIRMED": 1}
         finally:
             _end_group(shell.pid)
+
+
+def test_what_readme_types_first_buys_and_is_looked_up(tmp_path: Path) -> None:
+    """`make run`, and the lines below it; scripts/newcomer does the same on a bare machine."""
+    typed = [one.text for one in blocks(ROOT / "README.md") if one.info == "sh newcomer"]
+    [run] = [text for text in typed if text.startswith("make run")]
+    [curls] = [text for text in typed if text.startswith("curl")]
+    env = Engine(tmp_path, {"FLASHSALE_HTTP_PORT": str(free_port())}).env
+    with reader(tmp_path, env) as newcomer:
+        newcomer.type_there("1", run)
+        printed = newcomer.type(curls)
+    assert '"purchaseId":"mine","status":"ACCEPTED"' in printed
+    assert '"status":"CONFIRMED"' in printed
+    assert '"sold":1' in printed
 
 
 def _end_group(group: int) -> None:
