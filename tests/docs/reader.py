@@ -160,7 +160,13 @@ def reader(folder: Path, settings: Mapping[str, str], servers: str = "") -> Iter
     activate = folder / ".venv" / "bin" / "activate"
     activate.parent.mkdir(parents=True)
     activate.touch()
-    env = {**settings, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
+    # The settings that somebody gave their own curl are not the page's.
+    (folder / ".curlrc").touch()
+    env = {
+        **settings,
+        "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
+        "CURL_HOME": str(folder),
+    }
     with (folder / "shell.log").open("wb") as out:
         shell = subprocess.Popen(
             ["bash", "--noprofile", "--norc", "-euo", "pipefail"],
