@@ -75,9 +75,9 @@ models: $(VENV)/.installed-dev ## the short forms of the protocol's model and of
 
 .PHONY: integration
 integration: $(VENV)/.installed-dev ## the tests on real servers, which they start themselves
-	@together=0; $(BIN)/python -m pytest tests/integration -m "not alone and not long" \
+	@together=0; $(BIN)/python -m pytest tests/integration --durations=12 -m "not alone and not long" \
 		-n $(WAITING_PROCESSES) --dist loadfile || together=$$?; \
-	alone=0; $(BIN)/python -m pytest tests/integration -m "alone and not long" || alone=$$?; \
+	alone=0; $(BIN)/python -m pytest tests/integration --durations=12 -m "alone and not long" || alone=$$?; \
 	test $$alone -ne 5 || alone=0; \
 	exit $$((together ? together : alone))
 
@@ -86,13 +86,13 @@ antitests: $(VENV)/.installed-dev ## take each protective mechanism out of a cop
 	@$(BIN)/python -m tests.antitests
 
 .PHONY: antitests-short
-antitests-short: $(VENV)/.installed-dev ## the same, of half of those whose tests need no server
+antitests-short: $(VENV)/.installed-dev ## the same, of a third of those whose tests need no server
 	@$(BIN)/python -m tests.antitests --short
 
 .PHONY: drills
 drills: $(VENV)/.installed-dev ## kill -9 at every point, dying servers, delays and errors, and the judge of it all
-	@$(BIN)/python -m pytest tests/faults -m "not long and not alone" -n $(TEST_PROCESSES) --dist load
-	@$(BIN)/python -m pytest tests/faults -m "alone and not long"
+	@$(BIN)/python -m pytest tests/faults --durations=8 -m "not long and not alone" -n $(TEST_PROCESSES) --dist load
+	@$(BIN)/python -m pytest tests/faults --durations=8 -m "alone and not long"
 
 .PHONY: faults
 faults: $(VENV)/.installed-dev ## break everything on both buses, SECONDS=600 on each, drawn from SEED

@@ -251,7 +251,7 @@ def other_version(folder: Path) -> list[str]:
     return [str(folder / source) for source in SOURCES]
 
 
-@pytest.mark.alone
+@pytest.mark.long
 @pytest.mark.timeout(240)
 async def test_a_new_version_of_the_functions_is_taken_up_under_load_without_a_failed_request(
     tmp_path: Path, primary: Redis, kafka_server: Kafka, postgres_server: Postgres
