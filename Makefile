@@ -13,8 +13,9 @@ VENV ?= .venv
 PORT ?= 8080
 # Two processes: more would only take the cores from the servers under test.
 TEST_PROCESSES ?= 2
-# These wait for servers half of their time.
-WAITING_PROCESSES ?= 3
+# These wait for servers more than half of their time.
+WAITING_PROCESSES ?= 4
+DRILL_PROCESSES ?= 3
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
@@ -91,7 +92,7 @@ antitests-short: $(VENV)/.installed-dev ## the same, of a third of those whose t
 
 .PHONY: drills
 drills: $(VENV)/.installed-dev ## kill -9 at every point, dying servers, delays and errors, and the judge of it all
-	@$(BIN)/python -m pytest tests/faults --durations=8 -m "not long and not alone" -n $(TEST_PROCESSES) --dist load
+	@$(BIN)/python -m pytest tests/faults --durations=8 -m "not long and not alone" -n $(DRILL_PROCESSES) --dist load
 	@$(BIN)/python -m pytest tests/faults --durations=8 -m "alone and not long"
 
 .PHONY: faults

@@ -83,7 +83,7 @@ def test_an_alert_tells_whoever_is_woken_what_to_do(rule: dict[str, Any]) -> Non
     assert page.startswith(f"# {rule['alert']}\n")
     assert tuple(re.findall(r"^## (.+)$", page, re.MULTILINE)) == SECTIONS
     typed = page.split("## What to type")[1].split("## ")[0]
-    assert "```sh\n" in typed
+    assert "```text\n" in typed
 
 
 def test_every_runbook_has_its_alert_and_stands_in_the_table() -> None:

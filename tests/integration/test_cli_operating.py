@@ -18,7 +18,7 @@ from tests.servers import Kafka, Postgres, RabbitMQ, Redis
 from tests.servers.launch import free_port
 from tests.servers.redis import running_redis
 
-BUSES = ("kafka_server", "rabbitmq_server")
+BUSES = ("kafka_server", pytest.param("rabbitmq_server", marks=pytest.mark.long))
 HOLDS_S_MAX = 40
 """A worker joins its group within a rebalance or two, on a busy machine."""
 CONFIRMED = "--yes-processes-are-stopped"

@@ -27,7 +27,7 @@ STILL_S = 1.5
 STILL_S_MAX = 30
 
 
-@pytest.fixture(scope="module", params=["kafka", "rabbitmq"])
+@pytest.fixture(scope="module", params=["kafka", pytest.param("rabbitmq", marks=pytest.mark.long)])
 def broker(request: pytest.FixtureRequest) -> Iterator[Kafka | RabbitMQ]:
     """Have a broker of either kind that may be stopped."""
     if request.param == "kafka":

@@ -24,7 +24,7 @@ AS_PRINTED = "http://127.0.0.1:8080"
 """README names the port that is the default; here others may use it."""
 
 
-@pytest.fixture(params=["kafka", "rabbitmq"])
+@pytest.fixture(params=["kafka", pytest.param("rabbitmq", marks=pytest.mark.long)])
 def played(
     request: pytest.FixtureRequest,
     tmp_path: Path,

@@ -18,7 +18,7 @@ from tests.servers import Kafka, Postgres, RabbitMQ, Redis
 UNIQUE, DUPLICATES, UNITS = 700, 300, 500
 
 
-@pytest.fixture(params=["kafka", "rabbitmq"])
+@pytest.fixture(params=["kafka", pytest.param("rabbitmq", marks=pytest.mark.long)])
 def stack(
     request: pytest.FixtureRequest,
     tmp_path: Path,
