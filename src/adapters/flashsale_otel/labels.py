@@ -5,12 +5,12 @@ Nothing of a URL but scheme, host, port and a database's name is ever told.
 
 from collections.abc import Mapping
 from typing import Final
-from urllib.parse import SplitResult, urlsplit
 
 import attrs
 
 from flashsale_core.events import Channel
 from flashsale_core.opening import BusNames
+from flashsale_core.urls import UrlParts, url_parts
 
 Value = str | int
 Attributes = Mapping[str, Value]
@@ -112,7 +112,7 @@ def labels_of(
     *, gate_url: str, bus_url: str, database_url: str, payment_url: str | None, names: BusNames
 ) -> Labels:
     """Describe the servers that the URLs name."""
-    gate, bus, database = urlsplit(gate_url), urlsplit(bus_url), urlsplit(database_url)
+    gate, bus, database = url_parts(gate_url), url_parts(bus_url), url_parts(database_url)
     gate_system = "redis" if gate.scheme.startswith("redis") else gate.scheme
     database_system = database.scheme.partition("+")[0]
     about_database: dict[str, Value] = {
@@ -138,13 +138,14 @@ def labels_of(
             exchange=names.exchange,
         ),
         database=about_database,
-        payment=_server(urlsplit(payment_url)) if payment_url is not None else {},
+        payment=_server(url_parts(payment_url)) if payment_url is not None else {},
     )
 
 
-def _server(url: SplitResult, default_port: int | None = None) -> dict[str, Value]:
+def _server(url: UrlParts, default_port: int | None = None) -> dict[str, Value]:
     """Name the one server of a URL; nothing of one that names several, or none."""
-    if not url.hostname or "," in url.netloc:
+    host, *others = url.hosts
+    if others or not host.name:
         return {}
-    port = url.port or default_port
-    return {"server.address": url.hostname, **({"server.port": port} if port else {})}
+    port = host.port or default_port
+    return {"server.address": host.name, **({"server.port": port} if port else {})}

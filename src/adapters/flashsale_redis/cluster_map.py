@@ -1,20 +1,15 @@
 """Which node of a Redis Cluster serves which slot: its URL, its nodes, and their own tellings."""
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 import attrs
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 
 from flashsale_core.errors import Invalid, Violation
+from flashsale_core.urls import url_parts
 
 PORT_DEFAULT = 6379
-_URL = re.compile(
-    r"(?P<scheme>[a-z+]+)://(?P<place>[^/?#]*)(?P<path>[^?#]*)(\?(?P<query>[^#]*))?(#.*)?"
-)
-"""By hand: newer Pythons take no list of hosts in which a later one stands in brackets."""
 _SCHEMES = {"redis+cluster": "redis", "rediss+cluster": "rediss"}
 _TAGS_MAX = 20 * REDIS_CLUSTER_HASH_SLOTS
 """Tags tried: so many fall into a single slot's node with near certainty."""
@@ -52,16 +47,21 @@ class ClusterUrl:
     @classmethod
     def of(cls, url: str) -> "ClusterUrl":
         """Read it. Raises Invalid, which never repeats the URL: it may hold a password."""
-        parts = _URL.fullmatch(url)
-        if parts is None or parts["scheme"] not in _SCHEMES:
+        try:
+            parts = url_parts(url)
+        except ValueError as exc:
+            raise _wrong(str(exc)) from None
+        if parts.scheme not in _SCHEMES:
             raise _wrong("a cluster's URL begins with redis+cluster:// or rediss+cluster://")
-        if parts["path"] not in ("", "/", "/0"):
+        if parts.path not in ("", "/", "/0"):
             raise _wrong("a Redis Cluster has database 0 alone: name no other in its URL")
-        login, at, hosts = parts["place"].rpartition("@")
-        if "@" in login:
+        if "@" in parts.login:
             raise _wrong("a cluster's URL has one user and password, before its first host")
-        seeds = tuple(dict.fromkeys(_address(text.strip()) for text in hosts.split(",")))
-        return cls(_SCHEMES[parts["scheme"]], login + at, parts["query"] or "", seeds)
+        if not all(host.name for host in parts.hosts):
+            raise _wrong("the cluster's URL names no host: redis+cluster://host:port,host:port")
+        seeds = (Address(host.name, host.port or PORT_DEFAULT) for host in parts.hosts)
+        login = f"{parts.login}@" if parts.login else ""
+        return cls(_SCHEMES[parts.scheme], login, parts.query, tuple(dict.fromkeys(seeds)))
 
     def node(self, address: Address) -> str:
         """Write the URL of one node."""
@@ -71,17 +71,6 @@ class ClusterUrl:
 
 def _wrong(problem: str) -> Invalid:
     return Invalid([Violation(field="FLASHSALE_GATE_URL", problem=problem)])
-
-
-def _address(text: str) -> Address:
-    try:
-        parts = urlsplit(f"//{text}")
-        port = parts.port
-    except ValueError:
-        raise _wrong("a host or port of the cluster's URL is malformed") from None
-    if not parts.hostname or "@" in text:
-        raise _wrong("the cluster's URL names no host: redis+cluster://host:port,host:port")
-    return Address(parts.hostname, PORT_DEFAULT if port is None else port)
 
 
 @attrs.frozen(kw_only=True)

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, urlencode
 
 import attrs
 from sqlalchemy import event
@@ -12,6 +12,7 @@ from sqlalchemy.engine import Connection, make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from flashsale_core.urls import url_parts
 from flashsale_sql.dialects import POSTGRESQL, SQLITE, Dialect
 
 APPLICATION_NAME = "flashsale"
@@ -55,7 +56,7 @@ def dialect_of(url: str) -> Dialect:
             return dialect
     raise ValueError(
         f"a database URL begins with {POSTGRESQL.driver_url} or {SQLITE.driver_url}, "
-        f"not with {urlsplit(url).scheme or 'nothing'}:"
+        f"not with {url.partition('://')[0] or 'nothing'}:"
     )
 
 
@@ -134,7 +135,7 @@ def postgresql_arguments(url: str, waits: Waits) -> dict[str, Any]:
     pgbouncer in transaction mode wants `prepared_statement_cache_size=0&statement_cache_size=0`,
     and `ignore_startup_parameters` for the timeouts below.
     """
-    parts = urlsplit(url)
+    parts = url_parts(url)
     query = dict(parse_qsl(parts.query, keep_blank_values=True))
     if "ssl" in query:
         query.setdefault("sslmode", query.pop("ssl"))
@@ -143,7 +144,12 @@ def postgresql_arguments(url: str, waits: Waits) -> dict[str, Any]:
         for name in ("prepared_statement_cache_size", "statement_cache_size")
         if name in query
     }
-    dsn = parts._replace(scheme="postgresql", query=urlencode(query)).geturl()
+    hosts = ",".join(map(str, parts.hosts))
+    if any(":" in host.name for host in parts.hosts[1:]):
+        # The driver splits as Python does: newer ones take no later host in brackets there.
+        query["host"], hosts = hosts, ""
+    login = f"{parts.login}@" if parts.login else ""
+    dsn = f"postgresql://{login}{hosts}{parts.path}?{urlencode(query)}"
     return {
         "dsn": dsn,
         "timeout": waits.connect_ms / 1_000,

@@ -1,6 +1,7 @@
 """What may be wrong with a database and its tables, and what mends each."""
 
 from pathlib import Path
+from urllib.parse import unquote
 
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
@@ -9,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from flashsale_core.errors import Unavailable
 from flashsale_core.operating import Finding, OperateDatabase, Verdict, warning, wrong
+from flashsale_core.urls import url_parts
 from flashsale_sql.dialects import SQLITE
 from flashsale_sql.engines import dialect_of, opened_engines
 from flashsale_sql.granted import HELD, rights_of
@@ -67,7 +69,7 @@ class SqlOperator:
                 findings: list[Finding] = await Transactions(engines).read(self._look)
                 return findings
         except Unavailable as away:
-            return [_away(away, make_url(self._url).database or "")]
+            return [_away(away, unquote(url_parts(self._url).path.removeprefix("/")))]
 
     async def _look(self, connection: AsyncConnection) -> list[Finding]:
         tables = _tables(await revision_of(connection))
@@ -89,8 +91,10 @@ class SqlOperator:
         return [reached, tables, *rights, writable, _durable(fsync, commit)]
 
     def _file(self) -> Path | None:
+        if self._dialect is not SQLITE:
+            return None
         database = make_url(self._url).database
-        return Path(database) if self._dialect is SQLITE and database else None
+        return Path(database) if database else None
 
 
 def _tables(found: str | None) -> Finding:

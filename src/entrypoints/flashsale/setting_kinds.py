@@ -10,14 +10,13 @@ from enum import StrEnum
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, NoReturn
-from urllib.parse import urlsplit
 
 import attrs
 from typed_settings import Secret
 
+from flashsale_core.urls import url_parts
+
 MASK = "***"
-_URL = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<place>[^/?#]*)(?P<path>[^?#]*)")
-"""By hand: newer Pythons take no list of hosts in which a later one stands in brackets."""
 _USERINFO = re.compile(r"(?<=://)(?P<user>[^/@:]*):[^/]*@")
 """To the last @: where several hosts were given a password each, none is shown."""
 _SECRET_PARAMETER = re.compile(
@@ -37,19 +36,17 @@ class Url:
     @property
     def scheme(self) -> str:
         """Name what decides which adapter opens it."""
-        return self.text.partition("://")[0]
+        return url_parts(self.text).scheme
 
     @property
     def password(self) -> str:
         """Name what stands between the user's colon and the hosts; empty when there is none."""
-        found = _URL.match(self.text)
-        return found["place"].rpartition("@")[0].partition(":")[2] if found else ""
+        return url_parts(self.text).password
 
     @property
     def path(self) -> str:
         """Name what stands behind the hosts, its slash included."""
-        found = _URL.match(self.text)
-        return found["path"] if found else ""
+        return url_parts(self.text).path
 
     @property
     def is_memory(self) -> bool:
@@ -86,14 +83,7 @@ def _as_url(value: object) -> Url:
     if isinstance(value, Url):
         return value
     text = value if isinstance(value, str) else ""
-    found = _URL.match(text)
-    try:
-        hosts = found["place"].rpartition("@")[2].split(",") if found else ()
-        ports = [urlsplit(f"//{host}").port for host in hosts]
-    except ValueError:
-        _wrong("must be a URL; its host or port is malformed")
-    if not found or 0 in ports:
-        _wrong("must be a URL, as in redis://127.0.0.1:6379/0")
+    url_parts(text)
     return Url(text)
 
 
