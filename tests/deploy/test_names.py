@@ -4,7 +4,6 @@ Settings, topics, queues, groups, subjects, ports, routes, commands and make's t
 found by its form wherever it stands; what the form finds and the code does not know is an error.
 """
 
-import asyncio
 import re
 from functools import cache
 
@@ -13,6 +12,7 @@ import pytest
 from cyclopts import App
 
 from flashsale.commands.app import build_app
+from flashsale.http.__main__ import document
 from flashsale.settings import Settings
 from flashsale.settings_loading import variable_of
 from flashsale_otel.labels import PURCHASE, PURCHASES
@@ -20,7 +20,6 @@ from flashsale_rabbitmq.config import RabbitMQConfig
 from flashsale_rabbitmq.wire import PURCHASE_HEADER
 from tests.deploy.files import ROOT, compose, containers, ours, texts
 from tests.docs.pages import pages
-from tests.unit.http_world import Shop
 
 Found = set[tuple[str, str]]
 Texts = dict[str, str]
@@ -110,10 +109,10 @@ def unknown_ports(given: Texts) -> Found:
 @cache
 def routes() -> frozenset[tuple[str, str]]:
     """List what is answered: a method and a path, each variable part as `{}`."""
-    document = asyncio.run(Shop().ask("GET", "/openapi.json")).json
+    given = document()
     listed = {
         (method.upper(), re.sub(r"\{\w+\}", "{}", path))
-        for path, operations in document["paths"].items()
+        for path, operations in given["paths"].items()
         for method in operations
     }
     return frozenset(listed | {("GET", "/docs"), ("GET", "/openapi.json")})
@@ -202,7 +201,7 @@ def test_every_name_that_is_used_exists(check: object) -> None:
         ("compose.yaml", "FLASHSALE_GATE_URL", "FLASHSALE_GATES_URL"),
         ("deploy/kubernetes/base/kustomization.yaml", "FLASHSALE_NAMESPACE", "FLASHSALE_SPACE"),
         ("deploy/terraform/modules/kafka/outputs.tf", "FLASHSALE_BUS_URL", "FLASHSALE_BUS"),
-        ("deploy/terraform/modules/kafka/main.tf", "flashsale.orders", "flashsale.orders.new"),
+        ("deploy/terraform/modules/names/main.tf", "flashsale.orders", "flashsale.orders.new"),
         (
             "deploy/kubernetes/components/kafka/scaled-object.yaml",
             "purchase.accepted",
@@ -213,7 +212,7 @@ def test_every_name_that_is_used_exists(check: object) -> None:
             "purchase-processor",
             "purchase-x",
         ),
-        ("deploy/terraform/modules/confluent-cloud/main.tf", "flashsale.Barrier", "flashsale.Wall"),
+        ("deploy/terraform/modules/names/main.tf", "flashsale.Barrier", "flashsale.Wall"),
         ("deploy/kubernetes/base/api.yaml", "containerPort: 8080", "containerPort: 8088"),
         ("deploy/kubernetes/base/worker.yaml", "path: /readyz", "path: /ready"),
         ("deploy/kubernetes/components/observed/service-monitor.yaml", "/metrics", "/metric"),
