@@ -1,5 +1,6 @@
 """The Terraform modules, parsed and compared with the code: no provider can be asked here."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -23,6 +24,7 @@ from tests.deploy.files import DEPLOY, ROOT
 
 TERRAFORM = DEPLOY / "terraform"
 MODULES = ("kafka", "confluent-cloud")
+NAMES = TERRAFORM / "modules" / "names"
 PARSER_S_OWN = {"__comments__", "__is_block__"}
 GRANT = re.compile(
     r"^kafka-acls\.sh --add --allow-principal User:flashsale-(\w+) (.*)$", re.MULTILINE
@@ -64,53 +66,82 @@ def module(request: pytest.FixtureRequest) -> Path:
     return found
 
 
-def names(folder: Path) -> dict[str, str]:
-    """Read a module's names of topics and groups."""
-    [local] = parsed(folder)["locals"]
+def names() -> dict[str, str]:
+    """Read the names of topics and groups."""
+    [local] = parsed(NAMES)["locals"]
     return {f"local.{key}": value for key, value in local.items() if isinstance(value, str)}
 
 
-def test_topics_and_groups_are_the_engine_s_own(module: Path) -> None:
+def outputs(folder: Path) -> dict[str, Any]:
+    """Read what a module puts out, as it is written."""
+    return {name: body["value"] for name, body in named(parsed(folder)["output"]).items()}
+
+
+def test_topics_and_groups_are_the_engine_s_own() -> None:
     """By the settings' defaults."""
     settings = Settings()
-    found = names(module)
+    found = names()
     assert found["local.requests"] == settings.requests_topic
     assert found["local.accepted"] == settings.accepted_topic
     assert found["local.orders"] == settings.orders_topic
     assert found["local.dead_letters"] == f"{settings.requests_topic}-dlt"
     assert found["local.requests_group"] == settings.consumer_group
     assert found["local.accepted_group"] == settings.accepted_group
-    [local] = parsed(module)["locals"]
-    assert set(local["topics"]) == {
-        *("local.requests", "local.accepted", "local.orders", "local.dead_letters"),
-    }
+    put_out = outputs(NAMES)
+    channels = {name: f"local.{name}" for name in ("requests", "accepted", "orders")}
+    assert put_out["channels"] == channels | {"dead_letters": "local.dead_letters"}
+    assert put_out["groups"] == {one: f"local.{one}_group" for one in ("requests", "accepted")}
+    assert set(put_out["topics"]) == set(put_out["channels"].values())
+
+
+def test_every_module_takes_its_names_from_one_place(module: Path) -> None:
+    """And writes none of its own; what it makes is all that is named there."""
+    found = parsed(module)
+    [used] = [body for body in found["module"] if "names" in body]
+    assert (module / used["names"]["source"]).resolve() == NAMES
+    for file in module.glob("*.tf"):
+        assert not re.search(r'"(flashsale[.-]|ch\.)', file.read_text()) or file.stem == "variables"
+    text = (module / "main.tf").read_text()
+    assert text.count("= module.names.topics\n") == 1
+    assert len(re.findall(r"for_each\s*= .*module\.names\.schemas", text)) >= 1
+    assert len(re.findall(r"for right in module\.names\.rights", text)) == 1
 
 
 def test_topics_have_the_shape_that_the_engine_asks_for(module: Path) -> None:
     """Retention, policy, width, copies: what `topics ensure` would make."""
-    text = (module / "main.tf").read_text()
-    variables = named(parsed(module)["variable"])
-    assert '"cleanup.policy"' in text
-    assert re.search(r'"cleanup\.policy"\s*= "delete"', text)
+    [local] = parsed(NAMES)["locals"]
+    assert local["shape"] == {
+        "cleanup.policy": "delete",
+        "retention.ms": "tostring(var.retention_days * 24 * 60 * 60 * 1000",
+    }
+    text = (NAMES / "outputs.tf").read_text()
     assert f'"max.message.bytes" = "{DEAD_LETTER_BYTES_MAX}"' in text
-    assert variables["retention_days"]["default"] * DAY_MS == RETENTION_MS_MIN
+    variables = named(parsed(module)["variable"])
+    defaults = {
+        named(parsed(one)["variable"])["retention_days"]["default"] for one in (NAMES, module)
+    }
+    assert {days * DAY_MS for days in defaults} == {RETENTION_MS_MIN}
     assert variables["partitions"]["default"] == Settings().partitions
     if module.name == "kafka":
+        assert (
+            '"min.insync.replicas" = tostring(var.min_insync_replicas)'
+            in (module / "main.tf").read_text()
+        )
         assert variables["replication_factor"]["default"] == REPLICATION
         assert variables["min_insync_replicas"]["default"] == MIN_INSYNC_REPLICAS
 
 
-def granted(module: Path) -> set[tuple[str, str, str, str, str]]:
+def granted() -> set[tuple[str, str, str, str, str]]:
     """List who may do what, one operation each, in small letters."""
-    resolve = names(module)
-    [local] = parsed(module)["locals"]
+    resolve = names()
+    [local] = parsed(NAMES)["locals"]
     return {
         (
             right["who"],
             right["kind"].lower(),
             resolve.get(right["name"], right["name"]),
             right["pattern"].lower(),
-            operation.replace("_", "").lower(),
+            operation.lower(),
         )
         for right in local["rights"]
         for operation in right["operations"]
@@ -130,19 +161,29 @@ def documented() -> set[tuple[str, str, str, str, str]]:
     return found
 
 
-def test_rights_are_those_that_the_tests_run_the_engine_with(module: Path) -> None:
+def test_rights_are_those_that_the_tests_run_the_engine_with() -> None:
     """docs/security.md names the least that works; KEDA looks and does nothing else."""
-    rights = granted(module)
+    rights = granted()
     assert {one for one in rights if one[0] != "keda"} == documented()
     assert {one[4] for one in rights if one[0] == "keda"} == {"describe"}
 
 
-def test_every_schema_has_its_subject(module: Path) -> None:
+def test_confluents_words_are_those_of_kafkas_tools_in_capitals() -> None:
+    """`DescribeConfigs` is its `DESCRIBE_CONFIGS`."""
+    [local] = parsed(NAMES)["locals"]
+    words = {right[key] for right in local["rights"] for key in ("kind", "pattern")}
+    words |= {operation for right in local["rights"] for operation in right["operations"]}
+    [spelled] = parsed(TERRAFORM / "modules" / "confluent-cloud")["locals"]
+    capitals = {word: re.sub(r"(?<=[a-z])(?=[A-Z])", "_", word).upper() for word in words}
+    assert spelled["spelled"] == capitals
+
+
+def test_every_schema_has_its_subject() -> None:
     """Under the record's full name, from this repository's file."""
-    text = (module / "main.tf").read_text()
-    subjects = set(re.findall(r'"(ch\.luimode\.flashsale\.\w+)"', text))
-    assert subjects == {file.stem for file in (ROOT / "schemas").glob("*.avsc")}
-    assert (module / "../../../../schemas").resolve() == ROOT / "schemas"
+    [local] = parsed(NAMES)["locals"]
+    assert set(local["subjects"]) == {file.stem for file in (ROOT / "schemas").glob("*.avsc")}
+    assert '"${path.module}/../../../../schemas"' in (NAMES / "outputs.tf").read_text()
+    assert (NAMES / "../../../../schemas").resolve() == ROOT / "schemas"
 
 
 def test_outputs_are_settings_that_the_engine_has(module: Path) -> None:
@@ -158,16 +199,18 @@ def test_outputs_are_settings_that_the_engine_has(module: Path) -> None:
     }
     secret = {name for name in found if re.search(r"PASSWORD|AUTH|USERNAME", name)}
     if module.name == "confluent-cloud":
-        outputs = named(parsed(module)["output"])
-        assert outputs["secrets"]["sensitive"] is True
-        assert outputs["keda"]["sensitive"] is True
+        put_out = named(parsed(module)["output"])
+        assert put_out["secrets"]["sensitive"] is True
+        assert put_out["keda"]["sensitive"] is True
         assert len(secret) == 3
     else:
         assert secret == set()
 
 
-def test_what_is_used_is_declared_and_what_is_declared_is_used(module: Path) -> None:
+@pytest.mark.parametrize("name", [*MODULES, "names"])
+def test_what_is_used_is_declared_and_what_is_declared_is_used(name: str) -> None:
     """Variables and locals; Terraform would say so, where it runs."""
+    module = TERRAFORM / "modules" / name
     text = "\n".join(file.read_text() for file in sorted(module.glob("*.tf")))
     found = parsed(module)
     declared = set(named(found["variable"]))
@@ -176,6 +219,8 @@ def test_what_is_used_is_declared_and_what_is_declared_is_used(module: Path) -> 
     assert set(local) == set(re.findall(r"\blocal\.(\w+)", text))
     for body in named(found["variable"]).values():
         assert body["description"]
+    put_out = set(re.findall(r"module\.names\.(\w+)", text))
+    assert put_out == (set() if module == NAMES else set(outputs(NAMES)))
 
 
 @pytest.mark.parametrize("example", MODULES)
@@ -188,19 +233,50 @@ def test_the_example_gives_its_module_what_it_asks_for(example: str) -> None:
     given = set(used) - {"source"}
     assert given <= set(variables)
     assert {name for name, body in variables.items() if "default" not in body} <= given
-    outputs = set(named(parsed(folder)["output"]))
     text = (TERRAFORM / "examples" / example / "main.tf").read_text()
-    assert set(re.findall(r"module\.flashsale\.(\w+)", text)) == outputs
+    assert set(re.findall(r"module\.flashsale\.(\w+)", text)) == set(outputs(folder))
 
 
-@pytest.mark.skipif(shutil.which("terraform") is None, reason="terraform is not installed")
-def test_terraform_would_format_nothing() -> None:
-    """As its own formatter writes it."""
+HAS_TERRAFORM = pytest.mark.skipif(
+    shutil.which("terraform") is None, reason="terraform is not installed"
+)
+
+
+def terraform(*arguments: str, folder: Path = TERRAFORM) -> str:
+    """Run it, and answer what it prints."""
     done = subprocess.run(
-        ["terraform", "fmt", "-check", "-diff", "-recursive", str(TERRAFORM)],
+        ["terraform", *arguments],
+        cwd=folder,
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
-    assert done.returncode == 0, done.stdout
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@HAS_TERRAFORM
+def test_terraform_would_format_nothing() -> None:
+    """As its own formatter writes it."""
+    terraform("fmt", "-check", "-diff", "-recursive")
+
+
+@HAS_TERRAFORM
+def test_terraform_itself_reads_the_same_names_and_rights(tmp_path: Path) -> None:
+    """Their module needs no provider, so that it can be applied anywhere."""
+    folder = tmp_path / NAMES.relative_to(ROOT)
+    shutil.copytree(NAMES, folder)
+    shutil.copytree(ROOT / "schemas", tmp_path / "schemas")
+    terraform("init", "-input=false", folder=folder)
+    terraform("apply", "-auto-approve", "-input=false", folder=folder)
+    found = json.loads(terraform("output", "-json", folder=folder))
+    keys = ("who", "kind", "name", "pattern", "operation")
+    rights = {tuple(right[key].lower() for key in keys) for right in found["rights"]["value"]}
+    assert rights == granted()
+    assert found["channels"]["value"]["requests"] == Settings().requests_topic
+    topics = found["topics"]["value"]
+    assert {one["retention.ms"] for one in topics.values()} == {str(RETENTION_MS_MIN)}
+    schemas = found["schemas"]["value"]
+    for subject, schema in schemas.items():
+        assert schema == (ROOT / "schemas" / f"{subject}.avsc").read_text()

@@ -5,12 +5,12 @@ output "settings" {
     FLASHSALE_KAFKA_SECURITY_PROTOCOL = "SASL_SSL"
     FLASHSALE_KAFKA_SASL_MECHANISM    = "PLAIN"
     FLASHSALE_PARTITIONS              = tostring(var.partitions)
-    FLASHSALE_REQUESTS_TOPIC          = confluent_kafka_topic.all[local.requests].topic_name
-    FLASHSALE_ACCEPTED_TOPIC          = confluent_kafka_topic.all[local.accepted].topic_name
-    FLASHSALE_ORDERS_TOPIC            = confluent_kafka_topic.all[local.orders].topic_name
-    FLASHSALE_DEAD_LETTER_TOPIC       = confluent_kafka_topic.all[local.dead_letters].topic_name
-    FLASHSALE_CONSUMER_GROUP          = local.requests_group
-    FLASHSALE_ACCEPTED_GROUP          = local.accepted_group
+    FLASHSALE_REQUESTS_TOPIC          = confluent_kafka_topic.all[module.names.channels.requests].topic_name
+    FLASHSALE_ACCEPTED_TOPIC          = confluent_kafka_topic.all[module.names.channels.accepted].topic_name
+    FLASHSALE_ORDERS_TOPIC            = confluent_kafka_topic.all[module.names.channels.orders].topic_name
+    FLASHSALE_DEAD_LETTER_TOPIC       = confluent_kafka_topic.all[module.names.channels.dead_letters].topic_name
+    FLASHSALE_CONSUMER_GROUP          = module.names.groups.requests
+    FLASHSALE_ACCEPTED_GROUP          = module.names.groups.accepted
     FLASHSALE_SCHEMA_REGISTRY_URL     = data.confluent_schema_registry_cluster.this.rest_endpoint
   }
 }
