@@ -1,42 +1,28 @@
 """A change that breaks a client of the HTTP API fails the build; one that does not, passes."""
 
-import copy
-import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.contracts.documents import Change, Json, after, committed, read, released
 from tests.contracts.openapi_changes import breaking_changes
-
-DOCS = Path(__file__).resolve().parents[2] / "docs"
-RELEASED = sorted((DOCS / "released").glob("openapi-*.json"))
-Json = dict[str, Any]
-Change = Callable[[Json], object]
-
-
-def read(file: Path) -> Json:
-    """Read a document."""
-    document: Json = json.loads(file.read_text(encoding="utf-8"))
-    return document
 
 
 @pytest.fixture(scope="module")
 def current() -> Json:
     """The document as it is committed."""
-    return read(DOCS / "openapi.json")
+    return committed("openapi")
 
 
-@pytest.mark.parametrize("released", RELEASED, ids=lambda file: file.stem)
-def test_no_released_promise_of_the_http_api_is_broken(released: Path, current: Json) -> None:
+@pytest.mark.parametrize("promise", released("openapi"), ids=lambda file: file.stem)
+def test_no_released_promise_of_the_http_api_is_broken(promise: Path, current: Json) -> None:
     """Who built against any release of this major version can go on."""
-    assert breaking_changes(read(released), current) == []
+    assert breaking_changes(read(promise), current) == []
 
 
 def test_there_is_a_release_to_compare_with() -> None:
     """An empty folder would make the test above pass for ever."""
-    assert RELEASED
+    assert released("openapi")
 
 
 def buy(document: Json) -> Json:
@@ -188,9 +174,7 @@ BREAKS: dict[str, tuple[Change, str]] = {
 def test_a_breaking_change_fails_the_build_and_names_its_place(name: str, current: Json) -> None:
     """Each kind by itself: nobody finds out from a client's error."""
     change, said = BREAKS[name]
-    changed = copy.deepcopy(current)
-    change(changed)
-    found = breaking_changes(current, changed)
+    found = breaking_changes(current, after(change, current))
     assert any(said in one for one in found), found
 
 
@@ -220,14 +204,11 @@ KEEPS: dict[str, Change] = {
 @pytest.mark.parametrize("name", KEEPS)
 def test_a_change_that_old_clients_do_not_feel_passes(name: str, current: Json) -> None:
     """A gate that refuses everything is taken out by the next who meets it."""
-    changed = copy.deepcopy(current)
-    KEEPS[name](changed)
-    assert breaking_changes(current, changed) == []
+    assert breaking_changes(current, after(KEEPS[name], current)) == []
 
 
 def test_a_keyword_that_nobody_judges_is_never_passed_over(current: Json) -> None:
     """What the comparison does not know might narrow; it says so."""
-    changed = copy.deepcopy(current)
-    field(changed, "quantity")["multipleOf"] = 2
+    changed = after(lambda d: field(d, "quantity").update(multipleOf=2), current)
     with pytest.raises(NotImplementedError, match="multipleOf"):
         breaking_changes(current, changed)
