@@ -430,7 +430,7 @@ async def test_a_doubt_is_looked_into_at_once() -> None:
     """A gate that does not know the epoch wakes the keeper, which else waits a second."""
     world, doubt = World(), asyncio.Event()
     counted = CountedCatalogue(world)
-    keeper = BoardKeeper(SaleBoard(counted), doubt)  # type: ignore[arg-type]
+    keeper = BoardKeeper(SaleBoard(counted), doubt, asyncio.Event())  # type: ignore[arg-type]
     doubt_while_waiting = asyncio.get_running_loop().call_later(0.15, doubt.set)
     began = asyncio.get_running_loop().time()
     assert await keeper.step() == 0.0
@@ -438,6 +438,17 @@ async def test_a_doubt_is_looked_into_at_once() -> None:
     doubt_while_waiting.cancel()
     assert 0.1 <= took_s < 0.9
     assert counted.reads == 1
+
+
+@pytest.mark.parametrize("stops_s", [0.0, 0.05, 0.15])
+async def test_a_stop_waits_for_no_look_at_the_sales(stops_s: float) -> None:
+    """Every process would else live up to a second longer than its work."""
+    stopping = asyncio.Event()
+    asyncio.get_running_loop().call_later(stops_s, stopping.set)
+    board = SaleBoard(CountedCatalogue(World()))  # type: ignore[arg-type]
+    began = asyncio.get_running_loop().time()
+    assert await BoardKeeper(board, asyncio.Event(), stopping).step() == 0.0
+    assert asyncio.get_running_loop().time() - began < 0.9
 
 
 async def test_the_list_is_kept_and_asked_for_each_second_while_the_database_is_away() -> None:
@@ -450,6 +461,6 @@ async def test_the_list_is_kept_and_asked_for_each_second_while_the_database_is_
     counted.is_away = True
     doubt.set()
     began = asyncio.get_running_loop().time()
-    assert await BoardKeeper(board, doubt).step() == 0.0
+    assert await BoardKeeper(board, doubt, asyncio.Event()).step() == 0.0
     assert asyncio.get_running_loop().time() - began < 1.5
     assert len(list(board)) == 1

@@ -184,7 +184,7 @@ class _Process(Commands):
         initial_ms=Commands.settings.provided.backoff_initial_ms,
         max_ms=Commands.settings.provided.backoff_max_ms,
     )
-    board_keeper = providers.Singleton(BoardKeeper, Commands.board, Commands.doubt)
+    board_keeper = providers.Singleton(BoardKeeper, Commands.board, Commands.doubt, stopping)
     summaries = providers.Singleton(
         Summaries,
         summarise=Commands.observer.provided.summarise,
