@@ -143,13 +143,19 @@ def _logging_as_it_was() -> Iterator[None]:
     was_configured, configured = structlog.is_configured(), structlog.get_config()
     yield
     root.handlers = [one for one in root.handlers if one not in _not_pytests(root)] + handlers
-    root.setLevel(level)
+    _set_level(root, level)
     for name, one in _loggers().items():
-        one.setLevel(levels.get(name, logging.NOTSET))
+        _set_level(one, levels.get(name, logging.NOTSET))
     if was_configured:
         structlog.configure(**configured)
     else:
         structlog.reset_defaults()
+
+
+def _set_level(logger: logging.Logger, level: int) -> None:
+    # Setting one clears what every logger remembers: after each test, of hundreds of loggers.
+    if logger.level != level:
+        logger.setLevel(level)
 
 
 def _not_pytests(root: logging.Logger) -> list[logging.Handler]:

@@ -5,6 +5,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 
 import attrs
@@ -112,13 +113,13 @@ def is_test(tree: Path, test: str) -> bool:
     if any(f"class {one}(" not in text and f"class {one}:" not in text for one in classes):
         return False
     kit = sorted((tree / "src/flashsale_core/testing").glob("*.py")) if classes else []
-    return any(function in _functions(one) for one in (path, *kit))
+    return any(function in _functions(one.read_text("utf-8")) for one in (path, *kit))
 
 
-def _functions(path: Path) -> set[str]:
+@cache
+def _functions(text: str) -> frozenset[str]:
     found = (ast.FunctionDef, ast.AsyncFunctionDef)
-    tree = ast.parse(path.read_text("utf-8"))
-    return {node.name for node in ast.walk(tree) if isinstance(node, found)}
+    return frozenset(node.name for node in ast.walk(ast.parse(text)) if isinstance(node, found))
 
 
 def why_not_green(ran: Ran, test: str) -> str | None:
