@@ -96,7 +96,6 @@ async def assert_no_token(shop: Shop, told: bytes) -> None:
     assert not any(b"secret-" in record for record in records.values())
 
 
-@pytest.mark.alone
 async def test_every_purchase_is_charged_once_though_replies_drop_and_workers_die(
     bus: Kafka | RabbitMQ,
     tmp_path: Path,

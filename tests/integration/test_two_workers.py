@@ -42,7 +42,6 @@ def stack(
         yield ours
 
 
-@pytest.mark.alone
 @pytest.mark.timeout(180)
 async def test_a_third_of_duplicates_between_two_workers_changes_no_number(stack: Engine) -> None:
     """Every purchase has one row and one event, and the units are sold once."""

@@ -41,7 +41,7 @@ from tests.servers import (
 )
 from tests.servers.provider import running_provider
 
-pytestmark = [pytest.mark.alone, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)
 LOOK_S = 0.15
 SEEN_S_MAX = 40
 HURRIED = {
