@@ -135,6 +135,25 @@ def test_images_are_named_by_tag_and_version() -> None:
         assert re.search(r"\d+\.\d+", tag), (name, service["image"])
 
 
+def test_a_profile_builds_its_image_once() -> None:
+    """Compose builds side by side, and the second build of one tag ends with "already exists"."""
+    services = compose()["services"]
+    for profile in ("kafka", "rabbitmq", "full"):
+        mine = [name for name in APPLICATION if profile in profiles(services[name])]
+        [builds] = [name for name in mine if "build" in services[name]]
+        for name in mine:
+            # Nobody else's image of that name is fetched, and who only uses it waits for the build.
+            assert services[name]["image"] == services[builds]["image"]
+            assert services[name]["pull_policy"] == "never"
+            assert name == builds or builds in services[name]["depends_on"], name
+
+
+def test_postgresql_is_not_healthy_before_its_database_is_made() -> None:
+    """Until then its image answers on the socket alone, and soon ends for a moment."""
+    asked = compose()["services"]["postgres"]["healthcheck"]["test"]
+    assert asked[asked.index("--host") + 1] == "127.0.0.1"
+
+
 def test_containers_of_the_application_are_locked_down() -> None:
     """Read-only, no capability, no way to more rights, and time enough to drain."""
     for name in APPLICATION:
