@@ -286,6 +286,8 @@ def test_the_health_check_looks_at_the_door_that_there_is(door: str, healthy_por
         env={
             "FLASHSALE_HTTP_PORT": str(api),
             "FLASHSALE_WORKER_HTTP": f"0.0.0.0:{worker}",
+            # Docker's client puts the host's proxy into every container.
+            "http_proxy": f"http://127.0.0.1:{dead}",
         },
         capture_output=True,
         text=True,
