@@ -69,3 +69,14 @@ def test_servers_of_the_workflow_are_known_to_the_tests() -> None:
     attached = {name for name in job["env"] if name.startswith("FLASHSALE_TEST_")}
     assert attached == {f"FLASHSALE_TEST_{kind.upper()}_URL" for kind in job["services"]}
     assert set(job["services"]) <= set(STARTERS)
+
+
+def test_an_image_for_another_processor_is_built_under_an_emulator() -> None:
+    """The Dockerfile runs programs of that processor: without one, "exec format error"."""
+    for workflow in WORKFLOWS:
+        for job in yaml.safe_load(workflow.read_text())["jobs"].values():
+            used = [step.get("uses", "").partition("@")[0] for step in job["steps"]]
+            for step in job["steps"]:
+                if "arm64" in step.get("with", {}).get("platforms", ""):
+                    built = used.index(step["uses"].partition("@")[0])
+                    assert "docker/setup-qemu-action" in used[:built]
