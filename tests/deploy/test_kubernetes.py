@@ -162,6 +162,16 @@ def test_workers_are_never_more_than_partitions(overlay: str) -> None:
     assert scaled["scaleTargetRef"]["name"] == "flashsale-worker"
 
 
+@pytest.mark.parametrize("overlay", PRODUCTION)
+def test_workers_outlast_a_lull_as_apis_do(overlay: str) -> None:
+    """KEDA's own `cooldownPeriod` is for the way to zero; above that its HPA's behaviour decides."""
+    scaled = the(overlay, "ScaledObject", "flashsale-worker")["spec"]
+    assert "cooldownPeriod" not in scaled
+    behavior = scaled["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
+    apis = the(overlay, "HorizontalPodAutoscaler", "flashsale-api")["spec"]["behavior"]
+    assert behavior["scaleDown"] == apis["scaleDown"]
+
+
 def test_scaling_looks_at_the_engine_s_own_topics_and_groups() -> None:
     """By the settings' defaults."""
     settings = Settings()
