@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 import yaml
@@ -342,6 +343,16 @@ def test_the_engine_takes_the_settings_that_a_pod_gives(
             )
             bus = "amqps" if overlay == "production-rabbitmq" else "kafka"
             assert settings.bus_url.scheme == bus
+
+
+@pytest.mark.parametrize("overlay", PRODUCTION)
+def test_the_page_s_database_url_says_whom_to_trust(overlay: str) -> None:
+    """Who checks a certificate and names no authority looks for one in a home that pods lack."""
+    given = urlsplit(secrets_of(overlay)["FLASHSALE_DATABASE_URL"])
+    query = dict(parse_qsl(given.query))
+    assert query["sslmode"] == "verify-full"
+    # Debian's own bundle, which the image's base brings.
+    assert query["sslrootcert"] == "/etc/ssl/certs/ca-certificates.crt"
 
 
 def secrets_of(overlay: str) -> dict[str, str]:
