@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -322,6 +323,26 @@ def test_nothing_is_reachable_that_no_policy_names(overlay: str) -> None:
     }
     bus = {9092} if overlay.endswith("kafka") else {5671, 5672}
     assert let_out == {53, 6379, 5432, 4318, 443} | bus
+
+
+def test_names_are_asked_of_whoever_answers_on_the_node_too() -> None:
+    """A cache on the node is no pod of any namespace, but an address; some clusters have no other."""
+    [rule] = the("production-kafka", "NetworkPolicy", "flashsale-names")["spec"]["egress"]
+    assert {port["port"] for port in rule["ports"]} == {53}
+    blocks = [ip_network(one["ipBlock"]["cidr"]) for one in rule["to"] if "ipBlock" in one]
+    # NodeLocal DNSCache's default, and Google's Cloud DNS.
+    for resolver in ("169.254.20.10", "169.254.169.254"):
+        assert any(ip_address(resolver) in block for block in blocks), resolver
+
+
+def test_a_java_server_s_heap_leaves_room_within_its_limit() -> None:
+    """Kafka's own default is 1 GiB of heap alone, which its container's limit would end."""
+    [kafka] = pods("development")["kafka"]["containers"]
+    given = {one["name"]: one["value"] for one in kafka["env"]}
+    heap = re.search(r"-Xmx(\d+)m", given["KAFKA_HEAP_OPTS"])
+    assert heap is not None
+    assert kafka["resources"]["limits"]["memory"] == "1Gi"
+    assert int(heap[1]) <= 512
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
