@@ -154,6 +154,56 @@ def test_postgresql_is_not_healthy_before_its_database_is_made() -> None:
     assert asked[asked.index("--host") + 1] == "127.0.0.1"
 
 
+LISTENS = {
+    "redis": {"6379"},
+    "postgres": {"5432"},
+    "kafka": {"19092", "9092", "29093"},
+    "registry": {"8080"},
+    "rabbitmq": {"5672", "15672"},
+    "prometheus": {"9090"},
+    "grafana": {"3000"},
+    "api-kafka": {"8080"},
+    "api-rabbitmq": {"8080"},
+    "worker-kafka": {"8081"},
+    "worker-rabbitmq": {"8081"},
+}
+"""The ports of each image, as its own documentation has them; Kafka's are chosen below."""
+
+
+def test_every_port_that_is_asked_or_opened_is_one_that_its_service_has() -> None:
+    """By the service's name inside, and behind what is opened on the host."""
+    services = compose()["services"]
+    texts = [(ROOT / "compose.yaml").read_text()]
+    texts += [one.read_text() for one in (DEPLOY / "grafana" / "provisioning").rglob("*.yml")]
+    for name, port in re.findall(rf"\b({'|'.join(LISTENS)}):(\d{{4,5}})\b", "\n".join(texts)):
+        assert port in LISTENS[name], (name, port)
+    for name, service in services.items():
+        for opened in service.get("ports", ()):
+            assert opened.rpartition(":")[2] in LISTENS[name], (name, opened)
+
+
+def test_kafka_sends_each_client_to_where_it_can_go() -> None:
+    """Containers to its name, the host to loopback: a broker answers with what it advertises."""
+    services = compose()["services"]
+    given = services["kafka"]["environment"]
+
+    def pairs(of: str) -> dict[str, str]:
+        return dict(one.split("://") for one in given[f"KAFKA_{of}"].split(","))
+
+    listens, advertised = pairs("LISTENERS"), pairs("ADVERTISED_LISTENERS")
+    assert {name: f":{where.rpartition(':')[2]}" for name, where in advertised.items()} == {
+        name: where for name, where in listens.items() if name != "CONTROLLER"
+    }
+    assert given["KAFKA_CONTROLLER_QUORUM_VOTERS"] == f"1@kafka{listens['CONTROLLER']}"
+    for name in (one for one in APPLICATION if one.endswith("kafka")):
+        bus = services[name]["environment"]["FLASHSALE_BUS_URL"]
+        assert bus == f"kafka://{advertised['INSIDE']}", name
+    assert services["kafka"]["healthcheck"]["test"][-1] == advertised["INSIDE"]
+    [opened] = services["kafka"]["ports"]
+    assert opened == f"{advertised['HOST']}{listens['HOST']}"
+    assert f'kafka://{advertised["HOST"]}"' in (ROOT / "scripts" / "up").read_text()
+
+
 def test_containers_of_the_application_are_locked_down() -> None:
     """Read-only, no capability, no way to more rights, and time enough to drain."""
     for name in APPLICATION:

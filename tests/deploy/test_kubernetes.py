@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from base64 import b64decode
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
@@ -166,7 +167,7 @@ def test_workers_are_never_more_than_partitions(overlay: str) -> None:
 
 @pytest.mark.parametrize("overlay", PRODUCTION)
 def test_workers_outlast_a_lull_as_apis_do(overlay: str) -> None:
-    """KEDA's own `cooldownPeriod` is for the way to zero; above that its HPA's behaviour decides."""
+    """KEDA's `cooldownPeriod` is for the way to zero; above it the behaviour of its HPA decides."""
     scaled = the(overlay, "ScaledObject", "flashsale-worker")["spec"]
     assert "cooldownPeriod" not in scaled
     behavior = scaled["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
@@ -326,13 +327,41 @@ def test_nothing_is_reachable_that_no_policy_names(overlay: str) -> None:
 
 
 def test_names_are_asked_of_whoever_answers_on_the_node_too() -> None:
-    """A cache on the node is no pod of any namespace, but an address; some clusters have no other."""
+    """A cache on the node is an address and no namespace's pod; some clusters have no other."""
     [rule] = the("production-kafka", "NetworkPolicy", "flashsale-names")["spec"]["egress"]
     assert {port["port"] for port in rule["ports"]} == {53}
     blocks = [ip_network(one["ipBlock"]["cidr"]) for one in rule["to"] if "ipBlock" in one]
     # NodeLocal DNSCache's default, and Google's Cloud DNS.
     for resolver in ("169.254.20.10", "169.254.169.254"):
         assert any(ip_address(resolver) in block for block in blocks), resolver
+
+
+def test_the_throwaway_servers_are_asked_where_they_listen() -> None:
+    """Each by its Service's name and port, which is its container's; Kafka tells its own."""
+    services = {
+        one["metadata"]["name"]: one["spec"]["ports"][0]["port"]
+        for one in manifests("development")
+        if one["kind"] == "Service"
+    }
+    for name, port in services.items():
+        pod = pods("development")[name]
+        assert {"containerPort": port}.items() <= pod["containers"][0]["ports"][0].items(), name
+    secret = [
+        b64decode(value).decode()
+        for one in manifests("development")
+        if one["kind"] == "Secret"
+        for value in one["data"].values()
+    ]
+    told = "\n".join([built("development"), *secret])
+    asked = re.findall(rf"\b({'|'.join(services)}):(\d{{4,5}})\b", told)
+    assert {name for name, _ in asked} == {"redis", "postgres", "kafka", "registry"}
+    for name, port in asked:
+        assert int(port) == services[name], name
+    [kafka] = pods("development")["kafka"]["containers"]
+    given = {one["name"]: one["value"] for one in kafka["env"]}
+    listens = dict(one.split("://") for one in given["KAFKA_LISTENERS"].split(","))
+    assert given["KAFKA_ADVERTISED_LISTENERS"] == f"INSIDE://kafka{listens['INSIDE']}"
+    assert given["KAFKA_CONTROLLER_QUORUM_VOTERS"] == f"1@localhost{listens['CONTROLLER']}"
 
 
 def test_a_java_server_s_heap_leaves_room_within_its_limit() -> None:
