@@ -1,6 +1,7 @@
 """GitHub's workflows: their linter, their auditor, and what they name."""
 
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -80,3 +81,21 @@ def test_an_image_for_another_processor_is_built_under_an_emulator() -> None:
                 if "arm64" in step.get("with", {}).get("platforms", ""):
                     built = used.index(step["uses"].partition("@")[0])
                     assert "docker/setup-qemu-action" in used[:built]
+
+
+def test_the_image_is_published_under_the_version_that_the_manifests_name(tmp_path: Path) -> None:
+    """In small letters, as a registry wants them, and without the tag's `v`."""
+    job = yaml.safe_load((ROOT / ".github/workflows/release.yml").read_text())["jobs"]["image"]
+    steps = {step["id"]: step for step in job["steps"] if "id" in step}
+    told = tmp_path / "told"
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    environment = {"REPOSITORY": "Some/Flashsale", "TAG": f"v{version}", "GITHUB_OUTPUT": str(told)}
+    script = steps["name"]["run"]
+    subprocess.run(["/bin/bash", "-euc", script], env=environment, timeout=20, check=True)
+    [image] = yaml.safe_load((ROOT / "deploy/kubernetes/base/kustomization.yaml").read_text())[
+        "images"
+    ]
+    assert told.read_text() == f"image=ghcr.io/some/flashsale\nversion={image['newTag']}\n"
+    named = "${{ steps.name.outputs.image }}"
+    assert steps["push"]["with"]["tags"] == named + ":${{ steps.name.outputs.version }}"
+    assert job["steps"][-1]["with"]["subject-name"] == named
