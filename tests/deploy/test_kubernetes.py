@@ -324,6 +324,13 @@ def test_nothing_is_reachable_that_no_policy_names(overlay: str) -> None:
     }
     bus = {9092} if overlay.endswith("kafka") else {5671, 5672}
     assert let_out == {53, 6379, 5432, 4318, 443} | bus
+    # Whoever's server listens elsewhere reads here why nothing answers.
+    [told] = re.findall(
+        r"^- \*\*Network\*\*.*?(?=^- )",
+        (ROOT / "docs/kubernetes.md").read_text(),
+        re.MULTILINE | re.DOTALL,
+    )
+    assert let_out <= {int(port) for port in re.findall(r"\d+", told)}
 
 
 def test_names_are_asked_of_whoever_answers_on_the_node_too() -> None:
