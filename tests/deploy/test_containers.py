@@ -7,13 +7,15 @@ import shutil
 import subprocess
 import sys
 import threading
+import tomllib
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.deploy.files import DEPLOY, ROOT, accepted, compose, run, tool
+from flashsale.settings import Settings
+from tests.deploy.files import DEPLOY, ROOT, accepted, compose, image_sets, run, tool
 
 DOCKERFILE = (DEPLOY / "Dockerfile").read_text()
 APPLICATION = (
@@ -50,6 +52,26 @@ def test_the_image_runs_as_nobody_in_particular_and_keeps_no_tool_that_builds() 
         assert "--require-hashes" in installs
     assert "--only-binary :all:" in DOCKERFILE
     assert "--without-pip" in DOCKERFILE
+
+
+def test_what_the_image_starts_and_asks_is_in_it() -> None:
+    """The command, where it is looked for, the health check, and both doors on every address."""
+    last = DOCKERFILE.rpartition("\nFROM ")[2]
+    said = dict(re.findall(r"^(ENTRYPOINT|EXPOSE|CMD) (.+)$", last, re.MULTILINE))
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    assert json.loads(said["ENTRYPOINT"]) == list(scripts)
+    assert json.loads(said["CMD"]) == ["serve"]
+    [made] = re.findall(r"^COPY --from=build (\S+) \1$", last, re.MULTILINE)
+    assert f"python -m venv --without-pip {made} " in DOCKERFILE
+    assert image_sets()["PATH"].split(":")[0] == f"{made}/bin"
+    [checker] = re.findall(r"^COPY deploy/healthcheck\.py (\S+)$", last, re.MULTILINE)
+    [asked] = re.findall(r"^HEALTHCHECK .*\\\n +CMD (\[.+\])$", last, re.MULTILINE)
+    assert json.loads(asked) == ["python", checker]
+    settings = Settings()
+    assert said["EXPOSE"] == f"{settings.http_port} {settings.worker_http.port}"
+    # Within its own loopback nobody else would reach it: no probe, no Prometheus, no buyer.
+    assert image_sets()["FLASHSALE_HTTP_HOST"] == "0.0.0.0"  # noqa: S104 - a container's own
+    assert image_sets()["FLASHSALE_WORKER_HTTP"] == f"0.0.0.0:{settings.worker_http.port}"
 
 
 def test_what_the_dockerfile_copies_is_not_ignored() -> None:

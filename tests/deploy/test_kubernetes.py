@@ -330,6 +330,72 @@ def test_nothing_is_reachable_that_no_policy_names(overlay: str) -> None:
     assert let_out <= {int(port) for port in re.findall(r"\d+", told)}
 
 
+def selects(selector: Manifest, labels: dict[str, str]) -> bool:
+    """Say whether a pod with these labels is meant."""
+    return selector.get("matchLabels", {}).items() <= labels.items() and all(
+        one["operator"] == "In" and labels.get(one["key"]) in one["values"]
+        for one in selector.get("matchExpressions", ())
+    )
+
+
+def let_through(overlay: str, name: str, way: str) -> set[int]:
+    """List the ports by which a pod may be asked, or may ask."""
+    [labels] = [
+        one["spec"]["template"]["metadata"]["labels"]
+        for one in manifests(overlay)
+        if one["kind"] in {"Deployment", "Job"} and one["metadata"]["name"] == name
+    ]
+    return {
+        port["port"]
+        for one in manifests(overlay)
+        if one["kind"] == "NetworkPolicy" and selects(one["spec"]["podSelector"], labels)
+        for rule in one["spec"].get(way, ())
+        for port in rule.get("ports", ())
+    }
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_every_pod_may_ask_the_servers_that_it_is_set_to(
+    overlay: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Names, gate, bus, database and registry; and it is asked at its own door alone."""
+    [config] = [one["data"] for one in manifests(overlay) if one["kind"] == "ConfigMap"]
+    given = {**config, **secrets_of(overlay)}
+    if "KAFKA_BOOTSTRAP_SERVERS" in config:
+        given["FLASHSALE_BUS_URL"] = f"kafka://{config['KAFKA_BOOTSTRAP_SERVERS']}"
+    settings = accepted(given, "worker", monkeypatch)
+    asked = {53, 443}
+    for url in (settings.gate_url, settings.bus_url, settings.database_url):
+        asked |= {int(port) for port in re.findall(r":(\d+)(?=[,/]|$)", url.text)}
+    if overlay == "development":
+        asked |= {8080}  # the registry's
+    doors = {"flashsale-api": {8080}, "flashsale-worker": {8081}, "flashsale-setup": set[int]()}
+    for name, mine in doors.items():
+        assert let_through(overlay, name, "egress") >= asked, name
+        assert let_through(overlay, name, "ingress") == mine, name
+
+
+def test_keda_asks_the_brokers_that_the_workers_ask() -> None:
+    """By a variable of the worker's, with logins from the Secret that the page describes."""
+    [config] = [one["data"] for one in manifests("production-kafka") if one["kind"] == "ConfigMap"]
+    [worker] = ours("production-kafka")["flashsale-worker"]["containers"]
+    [bus] = [one["value"] for one in worker["env"] if one["name"] == "FLASHSALE_BUS_URL"]
+    for trigger in the("production-kafka", "ScaledObject", "flashsale-worker")["spec"]["triggers"]:
+        variable = trigger["metadata"]["bootstrapServersFromEnv"]
+        assert variable in config
+        assert bus == f"kafka://$({variable})"
+    page = (ROOT / "docs" / "kubernetes.md").read_text()
+    [row] = [line for line in page.splitlines() if line.startswith("| `flashsale-keda` |")]
+    for overlay, name in (("production-kafka", "kafka"), ("production-rabbitmq", "rabbitmq")):
+        scaled = the(overlay, "ScaledObject", "flashsale-worker")["spec"]
+        for trigger in scaled["triggers"]:
+            assert trigger["authenticationRef"]["name"] == f"flashsale-{name}"
+        login = the(overlay, "TriggerAuthentication", f"flashsale-{name}")["spec"]
+        for one in login["secretTargetRef"]:
+            assert one["name"] == "flashsale-keda"
+            assert f"`{one['key']}`" in row
+
+
 def test_names_are_asked_of_whoever_answers_on_the_node_too() -> None:
     """A cache on the node is an address and no namespace's pod; some clusters have no other."""
     [rule] = the("production-kafka", "NetworkPolicy", "flashsale-names")["spec"]["egress"]
