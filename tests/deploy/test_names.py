@@ -6,6 +6,7 @@ found by its form wherever it stands; what the form finds and the code does not 
 
 import asyncio
 import re
+import tomllib
 from functools import cache
 
 import attrs
@@ -270,3 +271,15 @@ def test_every_command_of_a_container_can_be_typed() -> None:
     ]
     assert args
     assert {" ".join(one) for one in args} <= commands()
+
+
+def test_every_image_of_ours_is_of_this_version() -> None:
+    """A release that forgets one would start the last one's program."""
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    tag = re.compile(r"\bflashsale:(\d[\w.]*\w)|^ +newTag: (\S+)$", re.MULTILINE)
+    tags = found(tag, everything())
+    assert {file for file, _ in tags} >= {
+        *("compose.yaml", "deploy/Dockerfile", "deploy/kubernetes/base/kustomization.yaml"),
+        *("docs/kubernetes.md", ".github/workflows/ci.yml"),
+    }
+    assert {one for one in tags if one[1] != version} == set()
