@@ -99,3 +99,42 @@ def test_the_image_is_published_under_the_version_that_the_manifests_name(tmp_pa
     named = "${{ steps.name.outputs.image }}"
     assert steps["push"]["with"]["tags"] == named + ":${{ steps.name.outputs.version }}"
     assert job["steps"][-1]["with"]["subject-name"] == named
+
+
+def test_a_release_is_checked_before_it_is_published_and_needs_no_secret() -> None:
+    """PyPI trusts the workflow's identity; each artefact's provenance is signed with the same."""
+    text = (ROOT / ".github/workflows/release.yml").read_text()
+    jobs = yaml.safe_load(text)["jobs"]
+
+    def uses(job: str) -> list[str]:
+        return [step["uses"].partition("@")[0] for step in jobs[job]["steps"] if "uses" in step]
+
+    assert set(re.findall(r"secrets\.(\w+)", text)) == {"GITHUB_TOKEN"}
+    steps = [step.get("run", "") for step in jobs["build"]["steps"]]
+    assert steps.index("make release-check") < steps.index(
+        ".venv/bin/python -m build --no-isolation --outdir dist"
+    )
+    assert jobs["publish"]["needs"] == jobs["image"]["needs"] == "build"
+    assert jobs["publish"]["permissions"] == {"id-token": "write"}
+    assert uses("publish") == ["actions/download-artifact", "pypa/gh-action-pypi-publish"]
+    assert set(jobs["publish"]["steps"][-1]) == {"uses"}
+    for job in ("build", "image"):
+        assert "actions/attest-build-provenance" in uses(job)
+        for needed in ("id-token", "attestations"):
+            assert jobs[job]["permissions"][needed] == "write"
+    assert jobs["image"]["permissions"]["packages"] == "write"
+    assert set(jobs["notes"]["needs"]) == {"publish", "image"}
+    assert jobs["notes"]["permissions"] == {"contents": "write"}
+
+
+def test_the_newest_part_of_the_changelog_is_a_release_s_notes() -> None:
+    """As the workflow cuts it out: this version's part, and no other."""
+    job = yaml.safe_load((ROOT / ".github/workflows/release.yml").read_text())["jobs"]["notes"]
+    [cut] = re.findall(r"^(awk .*) >notes\.md$", job["steps"][-1]["run"], re.MULTILINE)
+    done = run("/bin/bash", "-euc", cut)
+    assert done.returncode == 0, done.stderr
+    changelog = (ROOT / "CHANGELOG.md").read_text()
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    _, heading, rest = changelog.partition(f"\n## {version} (")
+    assert heading
+    assert done.stdout.strip() == rest.partition("\n")[2].partition("\n## ")[0].strip() != ""
