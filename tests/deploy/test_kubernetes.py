@@ -432,6 +432,10 @@ def test_the_throwaway_servers_are_asked_where_they_listen() -> None:
     listens = dict(one.split("://") for one in given["KAFKA_LISTENERS"].split(","))
     assert given["KAFKA_ADVERTISED_LISTENERS"] == f"INSIDE://kafka{listens['INSIDE']}"
     assert given["KAFKA_CONTROLLER_QUORUM_VOTERS"] == f"1@localhost{listens['CONTROLLER']}"
+    [postgres] = pods("development")["postgres"]["containers"]
+    made = {one["name"]: one["value"] for one in postgres["env"]}
+    login = f"{made['POSTGRES_USER']}:{made['POSTGRES_PASSWORD']}"
+    assert f"postgresql+asyncpg://{login}@postgres:5432/{made['POSTGRES_DB']}" in secret
 
 
 def test_a_java_server_s_heap_leaves_room_within_its_limit() -> None:
