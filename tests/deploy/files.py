@@ -46,9 +46,10 @@ def built(overlay: str) -> str:
     return done.stdout
 
 
-def manifests(overlay: str) -> list[Manifest]:
-    """List the objects of an overlay."""
-    return [one for one in yaml.safe_load_all(built(overlay)) if one]
+@cache
+def manifests(overlay: str) -> tuple[Manifest, ...]:
+    """List the objects of an overlay; to be read alone, for all who ask get the same."""
+    return tuple(one for one in yaml.safe_load_all(built(overlay)) if one)
 
 
 def the(overlay: str, kind: str, name: str) -> Manifest:
