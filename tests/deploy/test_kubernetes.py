@@ -328,6 +328,12 @@ def test_nothing_is_reachable_that_no_policy_names(overlay: str) -> None:
     page = (ROOT / "docs" / "kubernetes.md").read_text()
     told = page.partition("- **Network**")[2].partition("\n- **")[0]
     assert let_out <= {int(port) for port in re.findall(r"\d+", told)}
+    # And by which labels a namespace is let in.
+    for one in policies:
+        for rule in one["spec"].get("ingress", ()):
+            for who in rule["from"]:
+                [(label, value)] = who["namespaceSelector"]["matchLabels"].items()
+                assert f"`{label}={value}`" in told
 
 
 def selects(selector: Manifest, labels: dict[str, str]) -> bool:
