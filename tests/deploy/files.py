@@ -1,6 +1,7 @@
 """The files that deploy the engine, and the tools that read them."""
 
 import os
+import re
 import subprocess
 import sysconfig
 from functools import cache
@@ -45,9 +46,10 @@ def built(overlay: str) -> str:
     return done.stdout
 
 
-def manifests(overlay: str) -> list[Manifest]:
-    """List the objects of an overlay."""
-    return [one for one in yaml.safe_load_all(built(overlay)) if one]
+@cache
+def manifests(overlay: str) -> tuple[Manifest, ...]:
+    """List the objects of an overlay; to be read alone, for all who ask get the same."""
+    return tuple(one for one in yaml.safe_load_all(built(overlay)) if one)
 
 
 def the(overlay: str, kind: str, name: str) -> Manifest:
@@ -99,12 +101,21 @@ def texts() -> dict[str, str]:
     }
 
 
+def image_sets() -> dict[str, str]:
+    """Read the variables that the image itself sets."""
+    last = (DEPLOY / "Dockerfile").read_text().rpartition("\nFROM ")[2]
+    [block] = re.findall(r"^ENV ((?:.*\\\n)*.*)$", last, re.MULTILINE)
+    return dict(one.split("=", 1) for one in block.replace("\\\n", " ").split())
+
+
 def accepted(given: dict[str, str], command: str, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """Let the engine's own check read the settings that a container gets, as its command does."""
     for name in [name for name in os.environ if name.startswith("FLASHSALE_")]:
         monkeypatch.delenv(name)
-    # What the image itself sets.
-    for name, value in {"FLASHSALE_HTTP_HOST": "::", **given}.items():
+    of_the_image = {
+        name: value for name, value in image_sets().items() if name.startswith("FLASHSALE_")
+    }
+    for name, value in {**of_the_image, **given}.items():
         monkeypatch.setenv(name, value)
     entrypoints = {"serve": Entrypoint.SERVE, "worker": Entrypoint.WORKER}
     return load_settings(entrypoints.get(command, Entrypoint.COMMAND))

@@ -7,13 +7,15 @@ import shutil
 import subprocess
 import sys
 import threading
+import tomllib
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.deploy.files import DEPLOY, ROOT, accepted, compose, run, tool
+from flashsale.settings import Settings
+from tests.deploy.files import DEPLOY, ROOT, accepted, compose, image_sets, run, tool
 
 DOCKERFILE = (DEPLOY / "Dockerfile").read_text()
 APPLICATION = (
@@ -50,6 +52,26 @@ def test_the_image_runs_as_nobody_in_particular_and_keeps_no_tool_that_builds() 
         assert "--require-hashes" in installs
     assert "--only-binary :all:" in DOCKERFILE
     assert "--without-pip" in DOCKERFILE
+
+
+def test_what_the_image_starts_and_asks_is_in_it() -> None:
+    """The command, where it is looked for, the health check, and both doors on every address."""
+    last = DOCKERFILE.rpartition("\nFROM ")[2]
+    said = dict(re.findall(r"^(ENTRYPOINT|EXPOSE|CMD) (.+)$", last, re.MULTILINE))
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    assert json.loads(said["ENTRYPOINT"]) == list(scripts)
+    assert json.loads(said["CMD"]) == ["serve"]
+    [made] = re.findall(r"^COPY --from=build (\S+) \1$", last, re.MULTILINE)
+    assert f"python -m venv --without-pip {made} " in DOCKERFILE
+    assert image_sets()["PATH"].split(":")[0] == f"{made}/bin"
+    [checker] = re.findall(r"^COPY deploy/healthcheck\.py (\S+)$", last, re.MULTILINE)
+    [asked] = re.findall(r"^HEALTHCHECK .*\\\n +CMD (\[.+\])$", last, re.MULTILINE)
+    assert json.loads(asked) == ["python", checker]
+    settings = Settings()
+    assert said["EXPOSE"] == f"{settings.http_port} {settings.worker_http.port}"
+    # Within its own loopback nobody else would reach it: no probe, no Prometheus, no buyer.
+    assert image_sets()["FLASHSALE_HTTP_HOST"] == "0.0.0.0"  # noqa: S104 - a container's own
+    assert image_sets()["FLASHSALE_WORKER_HTTP"] == f"0.0.0.0:{settings.worker_http.port}"
 
 
 def test_what_the_dockerfile_copies_is_not_ignored() -> None:
@@ -133,6 +155,75 @@ def test_images_are_named_by_tag_and_version() -> None:
     for name, service in compose()["services"].items():
         tag = service["image"].rpartition(":")[2]
         assert re.search(r"\d+\.\d+", tag), (name, service["image"])
+
+
+def test_a_profile_builds_its_image_once() -> None:
+    """Compose builds side by side, and the second build of one tag ends with "already exists"."""
+    services = compose()["services"]
+    for profile in ("kafka", "rabbitmq", "full"):
+        mine = [name for name in APPLICATION if profile in profiles(services[name])]
+        [builds] = [name for name in mine if "build" in services[name]]
+        for name in mine:
+            # Nobody else's image of that name is fetched, and who only uses it waits for the build.
+            assert services[name]["image"] == services[builds]["image"]
+            assert services[name]["pull_policy"] == "never"
+            assert name == builds or builds in services[name]["depends_on"], name
+
+
+def test_postgresql_is_not_healthy_before_its_database_is_made() -> None:
+    """Until then its image answers on the socket alone, and soon ends for a moment."""
+    asked = compose()["services"]["postgres"]["healthcheck"]["test"]
+    assert asked[asked.index("--host") + 1] == "127.0.0.1"
+
+
+LISTENS = {
+    "redis": {"6379"},
+    "postgres": {"5432"},
+    "kafka": {"19092", "9092", "29093"},
+    "registry": {"8080"},
+    "rabbitmq": {"5672", "15672"},
+    "prometheus": {"9090"},
+    "grafana": {"3000"},
+    "api-kafka": {"8080"},
+    "api-rabbitmq": {"8080"},
+    "worker-kafka": {"8081"},
+    "worker-rabbitmq": {"8081"},
+}
+"""The ports of each image, as its own documentation has them; Kafka's are chosen below."""
+
+
+def test_every_port_that_is_asked_or_opened_is_one_that_its_service_has() -> None:
+    """By the service's name inside, and behind what is opened on the host."""
+    services = compose()["services"]
+    texts = [(ROOT / "compose.yaml").read_text()]
+    texts += [one.read_text() for one in (DEPLOY / "grafana" / "provisioning").rglob("*.yml")]
+    for name, port in re.findall(rf"\b({'|'.join(LISTENS)}):(\d{{4,5}})\b", "\n".join(texts)):
+        assert port in LISTENS[name], (name, port)
+    for name, service in services.items():
+        for opened in service.get("ports", ()):
+            assert opened.rpartition(":")[2] in LISTENS[name], (name, opened)
+
+
+def test_kafka_sends_each_client_to_where_it_can_go() -> None:
+    """Containers to its name, the host to loopback: a broker answers with what it advertises."""
+    services = compose()["services"]
+    given = services["kafka"]["environment"]
+
+    def pairs(of: str) -> dict[str, str]:
+        return dict(one.split("://") for one in given[f"KAFKA_{of}"].split(","))
+
+    listens, advertised = pairs("LISTENERS"), pairs("ADVERTISED_LISTENERS")
+    assert {name: f":{where.rpartition(':')[2]}" for name, where in advertised.items()} == {
+        name: where for name, where in listens.items() if name != "CONTROLLER"
+    }
+    assert given["KAFKA_CONTROLLER_QUORUM_VOTERS"] == f"1@kafka{listens['CONTROLLER']}"
+    for name in (one for one in APPLICATION if one.endswith("kafka")):
+        bus = services[name]["environment"]["FLASHSALE_BUS_URL"]
+        assert bus == f"kafka://{advertised['INSIDE']}", name
+    assert services["kafka"]["healthcheck"]["test"][-1] == advertised["INSIDE"]
+    [opened] = services["kafka"]["ports"]
+    assert opened == f"{advertised['HOST']}{listens['HOST']}"
+    assert f'kafka://{advertised["HOST"]}"' in (ROOT / "scripts" / "up").read_text()
 
 
 def test_containers_of_the_application_are_locked_down() -> None:
@@ -267,6 +358,8 @@ def test_the_health_check_looks_at_the_door_that_there_is(door: str, healthy_por
         env={
             "FLASHSALE_HTTP_PORT": str(api),
             "FLASHSALE_WORKER_HTTP": f"0.0.0.0:{worker}",
+            # Docker's client puts the host's proxy into every container.
+            "http_proxy": f"http://127.0.0.1:{dead}",
         },
         capture_output=True,
         text=True,

@@ -5,8 +5,11 @@ import os
 import re
 import subprocess
 import sys
+from base64 import b64decode
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 import yaml
@@ -162,6 +165,16 @@ def test_workers_are_never_more_than_partitions(overlay: str) -> None:
     assert scaled["scaleTargetRef"]["name"] == "flashsale-worker"
 
 
+@pytest.mark.parametrize("overlay", PRODUCTION)
+def test_workers_outlast_a_lull_as_apis_do(overlay: str) -> None:
+    """KEDA's `cooldownPeriod` is for the way to zero; above it the behaviour of its HPA decides."""
+    scaled = the(overlay, "ScaledObject", "flashsale-worker")["spec"]
+    assert "cooldownPeriod" not in scaled
+    behavior = scaled["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
+    apis = the(overlay, "HorizontalPodAutoscaler", "flashsale-api")["spec"]["behavior"]
+    assert behavior["scaleDown"] == apis["scaleDown"]
+
+
 def test_scaling_looks_at_the_engine_s_own_topics_and_groups() -> None:
     """By the settings' defaults."""
     settings = Settings()
@@ -311,6 +324,134 @@ def test_nothing_is_reachable_that_no_policy_names(overlay: str) -> None:
     }
     bus = {9092} if overlay.endswith("kafka") else {5671, 5672}
     assert let_out == {53, 6379, 5432, 4318, 443} | bus
+    # Whoever's server listens elsewhere reads here why nothing answers.
+    page = (ROOT / "docs" / "kubernetes.md").read_text()
+    told = page.partition("- **Network**")[2].partition("\n- **")[0]
+    assert let_out <= {int(port) for port in re.findall(r"\d+", told)}
+    # And by which labels a namespace is let in.
+    for one in policies:
+        for rule in one["spec"].get("ingress", ()):
+            for who in rule["from"]:
+                [(label, value)] = who["namespaceSelector"]["matchLabels"].items()
+                assert f"`{label}={value}`" in told
+
+
+def selects(selector: Manifest, labels: dict[str, str]) -> bool:
+    """Say whether a pod with these labels is meant."""
+    return selector.get("matchLabels", {}).items() <= labels.items() and all(
+        one["operator"] == "In" and labels.get(one["key"]) in one["values"]
+        for one in selector.get("matchExpressions", ())
+    )
+
+
+def let_through(overlay: str, name: str, way: str) -> set[int]:
+    """List the ports by which a pod may be asked, or may ask."""
+    [labels] = [
+        one["spec"]["template"]["metadata"]["labels"]
+        for one in manifests(overlay)
+        if one["kind"] in {"Deployment", "Job"} and one["metadata"]["name"] == name
+    ]
+    return {
+        port["port"]
+        for one in manifests(overlay)
+        if one["kind"] == "NetworkPolicy" and selects(one["spec"]["podSelector"], labels)
+        for rule in one["spec"].get(way, ())
+        for port in rule.get("ports", ())
+    }
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_every_pod_may_ask_the_servers_that_it_is_set_to(
+    overlay: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Names, gate, bus, database and registry; and it is asked at its own door alone."""
+    [config] = [one["data"] for one in manifests(overlay) if one["kind"] == "ConfigMap"]
+    given = {**config, **secrets_of(overlay)}
+    if "KAFKA_BOOTSTRAP_SERVERS" in config:
+        given["FLASHSALE_BUS_URL"] = f"kafka://{config['KAFKA_BOOTSTRAP_SERVERS']}"
+    settings = accepted(given, "worker", monkeypatch)
+    asked = {53, 443}
+    for url in (settings.gate_url, settings.bus_url, settings.database_url):
+        asked |= {int(port) for port in re.findall(r":(\d+)(?=[,/]|$)", url.text)}
+    if overlay == "development":
+        asked |= {8080}  # the registry's
+    doors = {"flashsale-api": {8080}, "flashsale-worker": {8081}, "flashsale-setup": set[int]()}
+    for name, mine in doors.items():
+        assert let_through(overlay, name, "egress") >= asked, name
+        assert let_through(overlay, name, "ingress") == mine, name
+
+
+def test_keda_asks_the_brokers_that_the_workers_ask() -> None:
+    """By a variable of the worker's, with logins from the Secret that the page describes."""
+    [config] = [one["data"] for one in manifests("production-kafka") if one["kind"] == "ConfigMap"]
+    [worker] = ours("production-kafka")["flashsale-worker"]["containers"]
+    [bus] = [one["value"] for one in worker["env"] if one["name"] == "FLASHSALE_BUS_URL"]
+    for trigger in the("production-kafka", "ScaledObject", "flashsale-worker")["spec"]["triggers"]:
+        variable = trigger["metadata"]["bootstrapServersFromEnv"]
+        assert variable in config
+        assert bus == f"kafka://$({variable})"
+    page = (ROOT / "docs" / "kubernetes.md").read_text()
+    [row] = [line for line in page.splitlines() if line.startswith("| `flashsale-keda` |")]
+    for overlay, name in (("production-kafka", "kafka"), ("production-rabbitmq", "rabbitmq")):
+        scaled = the(overlay, "ScaledObject", "flashsale-worker")["spec"]
+        for trigger in scaled["triggers"]:
+            assert trigger["authenticationRef"]["name"] == f"flashsale-{name}"
+        login = the(overlay, "TriggerAuthentication", f"flashsale-{name}")["spec"]
+        for one in login["secretTargetRef"]:
+            assert one["name"] == "flashsale-keda"
+            assert f"`{one['key']}`" in row
+
+
+def test_names_are_asked_of_whoever_answers_on_the_node_too() -> None:
+    """A cache on the node is an address and no namespace's pod; some clusters have no other."""
+    [rule] = the("production-kafka", "NetworkPolicy", "flashsale-names")["spec"]["egress"]
+    assert {port["port"] for port in rule["ports"]} == {53}
+    blocks = [ip_network(one["ipBlock"]["cidr"]) for one in rule["to"] if "ipBlock" in one]
+    # NodeLocal DNSCache's default, and Google's Cloud DNS.
+    for resolver in ("169.254.20.10", "169.254.169.254"):
+        assert any(ip_address(resolver) in block for block in blocks), resolver
+
+
+def test_the_throwaway_servers_are_asked_where_they_listen() -> None:
+    """Each by its Service's name and port, which is its container's; Kafka tells its own."""
+    services = {
+        one["metadata"]["name"]: one["spec"]["ports"][0]["port"]
+        for one in manifests("development")
+        if one["kind"] == "Service"
+    }
+    for name, port in services.items():
+        pod = pods("development")[name]
+        assert {"containerPort": port}.items() <= pod["containers"][0]["ports"][0].items(), name
+    secret = [
+        b64decode(value).decode()
+        for one in manifests("development")
+        if one["kind"] == "Secret"
+        for value in one["data"].values()
+    ]
+    told = "\n".join([built("development"), *secret])
+    asked = re.findall(rf"\b({'|'.join(services)}):(\d{{4,5}})\b", told)
+    assert {name for name, _ in asked} == {"redis", "postgres", "kafka", "registry"}
+    for name, port in asked:
+        assert int(port) == services[name], name
+    [kafka] = pods("development")["kafka"]["containers"]
+    given = {one["name"]: one["value"] for one in kafka["env"]}
+    listens = dict(one.split("://") for one in given["KAFKA_LISTENERS"].split(","))
+    assert given["KAFKA_ADVERTISED_LISTENERS"] == f"INSIDE://kafka{listens['INSIDE']}"
+    assert given["KAFKA_CONTROLLER_QUORUM_VOTERS"] == f"1@localhost{listens['CONTROLLER']}"
+    [postgres] = pods("development")["postgres"]["containers"]
+    made = {one["name"]: one["value"] for one in postgres["env"]}
+    login = f"{made['POSTGRES_USER']}:{made['POSTGRES_PASSWORD']}"
+    assert f"postgresql+asyncpg://{login}@postgres:5432/{made['POSTGRES_DB']}" in secret
+
+
+def test_a_java_server_s_heap_leaves_room_within_its_limit() -> None:
+    """Kafka's own default is 1 GiB of heap alone, which its container's limit would end."""
+    [kafka] = pods("development")["kafka"]["containers"]
+    given = {one["name"]: one["value"] for one in kafka["env"]}
+    heap = re.search(r"-Xmx(\d+)m", given["KAFKA_HEAP_OPTS"])
+    assert heap is not None
+    assert kafka["resources"]["limits"]["memory"] == "1Gi"
+    assert int(heap[1]) <= 512
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
@@ -332,6 +473,16 @@ def test_the_engine_takes_the_settings_that_a_pod_gives(
             )
             bus = "amqps" if overlay == "production-rabbitmq" else "kafka"
             assert settings.bus_url.scheme == bus
+
+
+@pytest.mark.parametrize("overlay", PRODUCTION)
+def test_the_page_s_database_url_says_whom_to_trust(overlay: str) -> None:
+    """Who checks a certificate and names no authority looks for one in a home that pods lack."""
+    given = urlsplit(secrets_of(overlay)["FLASHSALE_DATABASE_URL"])
+    query = dict(parse_qsl(given.query))
+    assert query["sslmode"] == "verify-full"
+    # Debian's own bundle, which the image's base brings.
+    assert query["sslrootcert"] == "/etc/ssl/certs/ca-certificates.crt"
 
 
 def secrets_of(overlay: str) -> dict[str, str]:

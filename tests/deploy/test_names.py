@@ -5,6 +5,7 @@ found by its form wherever it stands; what the form finds and the code does not 
 """
 
 import re
+import tomllib
 from functools import cache
 
 import attrs
@@ -30,24 +31,32 @@ GROUP = re.compile(r"(?<![\w./-])flashsale-purchase-\w+")
 """Groups of Kafka, and a header of RabbitMQ; two attributes of spans look like topics."""
 SUBJECT = re.compile(r"\bch\.luimode\.flashsale\.[A-Z]\w+")
 PORT = re.compile(r"(?:127\.0\.0\.1|localhost|\[::1\]|0\.0\.0\.0):(\d{2,5})\b")
-CONTAINER_PORT = re.compile(r"\b(?:containerPort|targetPort|port): (\d+)|EXPOSE ([\d ]+)")
+HOST_PORT = re.compile(r"(?<![\w.-])(?:[a-z][a-z0-9.-]*|//|\d{4}):(\d{4,5})\b(?![.\d])")
+CONTAINER_PORT = re.compile(
+    r"\b(?:containerPort|targetPort|port): (\d+)|EXPOSE ([\d ]+)|(?<=[\" ])(\d{4}):\d{4}\b"
+)
 ROUTE = re.compile(
     r"\b(GET|POST) +(/[a-z][\w/{}.-]*)"
-    r"|()(?:127\.0\.0\.1:80(?:80|81|90)|httpGet: \{path: |metrics_path: |^ +path: (?!/spec/|/var/))"
+    r"|()(?:127\.0\.0\.1:80(?:80|81|90)|httpGet: \{path: |metrics_path: |^ +path: (?!/spec/|/var/)"
+    r"|`(?!/tmp`)|(?<=[a-z] {2}))"
     r"(/[a-z][\w/{}.-]*)",
     re.MULTILINE,
 )
+POSTS = re.compile(r" (?:-X|--request) POST\b| (?:-d|--data|--json) ")
 COMMAND = re.compile(
     r"(?:^|[`;\"&] ?|\$ |run )flashsale ([a-z][a-z-]*(?: [a-z][a-z-]*)?)", re.MULTILINE
 )
-TARGET = re.compile(r"(?:[`(]|&& |run: )make ([a-z][a-z-]*)")
+TARGET = re.compile(
+    r"(?:[`(]|&& |run: |\w=\w+ )make ([a-z][a-z-]*)|^make ([a-z][a-z-]*)(?=$| {2}| [|#]| [A-Z]+=)",
+    re.MULTILINE,
+)
 
 NOT_SETTINGS = {
     *("FLASHSALE_CONFIG", "FLASHSALE_SERVERS_HOME", "FLASHSALE_CI"),
     *("FLASHSALE_TEST_REDIS_URL", "FLASHSALE_TEST_RABBITMQ_URL", "FLASHSALE_TEST_POSTGRES_URL"),
 }
 OF_OTHERS = {
-    *(6379, 26379, 5432, 5433, 6432, 9092, 19092, 29093, 5672, 5671, 15672, 8082, 3000, 9090),
+    *(6379, 26379, 5432, 5433, 6432, 9092, 19092, 29093, 5672, 5671, 15672, 8082, 3000, 9090, 9093),
     *(53, 443, 4317, 4318, 7000, 7001, 7002, 8090),
 }
 """Ports of servers that are not ours, and 8090, which README proposes where 8080 is busy."""
@@ -100,7 +109,7 @@ def unknown_ports(given: Texts) -> Found:
     """Ports on which neither we nor a server that we use listens."""
     settings = Settings()
     known = {settings.http_port, settings.worker_http.port} | OF_OTHERS
-    used = found(PORT, given) | found(CONTAINER_PORT, given)
+    used = found(PORT, given) | found(HOST_PORT, given) | found(CONTAINER_PORT, given)
     return {
         (file, port) for file, ports in used for port in ports.split() if int(port) not in known
     }
@@ -116,6 +125,19 @@ def routes() -> frozenset[tuple[str, str]]:
         for method in operations
     }
     return frozenset(listed | {("GET", "/docs"), ("GET", "/openapi.json")})
+
+
+def method_of(text: str, at: int) -> str:
+    """Tell how the `curl` around a URL asks; nothing where it is no curl."""
+    begin = end = at
+    while (begin := text.rfind("\n", 0, begin)) > 0 and text[begin - 1] == "\\":
+        pass
+    while (end := text.find("\n", end + 1)) > 0 and text[end - 1] == "\\":
+        pass
+    line = text[begin + 1 : end if end > 0 else len(text)]
+    if not re.search(r"\bcurl ", line):
+        return ""
+    return "POST" if POSTS.search(line) else "GET"
 
 
 def unknown_routes(given: Texts) -> Found:
@@ -134,7 +156,7 @@ def unknown_routes(given: Texts) -> Found:
         return path.endswith("/") and any(route.startswith(path) for _, route in routes())
 
     used = {
-        (file, match[1] or "", match[2] or match[4])
+        (file, match[1] or method_of(text, match.start()), match[2] or match[4])
         for file, text in given.items()
         for match in ROUTE.finditer(text)
     }
@@ -220,6 +242,12 @@ def test_every_name_that_is_used_exists(check: object) -> None:
         ("compose.yaml", "make up", "make upp"),
         ("README.md", "POST /purchase/buy", "POST /purchase/bye"),
         ("README.md", "127.0.0.1:8080/purchase", "127.0.0.1:8085/purchase"),
+        ("README.md", "8080/purchase/buy", "8080/purchase/bye"),
+        ("README.md", "make test\n", "make tests\n"),
+        (".github/workflows/ci.yml", "/purchase/init", "/purchase/open"),
+        ("docs/observe.md", "`/metrics`", "`/metric`"),
+        ("docs/tracing.md", "collector:4318", "collector:4381"),
+        ("deploy/grafana/provisioning/datasources/prometheus.yml", "9090", "9909"),
         ("README.md", "flashsale gate install", "flashsale gate instal"),
         ("docs/security.md", "flashsale.purchase.requests", "flashsale.purchase.request"),
     ],
@@ -242,3 +270,15 @@ def test_every_command_of_a_container_can_be_typed() -> None:
     ]
     assert args
     assert {" ".join(one) for one in args} <= commands()
+
+
+def test_every_image_of_ours_is_of_this_version() -> None:
+    """A release that forgets one would start the last one's program."""
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    tag = re.compile(r"\bflashsale:(\d[\w.]*\w)|^ +newTag: (\S+)$", re.MULTILINE)
+    tags = found(tag, everything())
+    assert {file for file, _ in tags} >= {
+        *("compose.yaml", "deploy/Dockerfile", "deploy/kubernetes/base/kustomization.yaml"),
+        *("docs/kubernetes.md", ".github/workflows/ci.yml"),
+    }
+    assert {one for one in tags if one[1] != version} == set()

@@ -1,6 +1,7 @@
 """GitHub's workflows: their linter, their auditor, and what they name."""
 
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -69,3 +70,71 @@ def test_servers_of_the_workflow_are_known_to_the_tests() -> None:
     attached = {name for name in job["env"] if name.startswith("FLASHSALE_TEST_")}
     assert attached == {f"FLASHSALE_TEST_{kind.upper()}_URL" for kind in job["services"]}
     assert set(job["services"]) <= set(STARTERS)
+
+
+def test_an_image_for_another_processor_is_built_under_an_emulator() -> None:
+    """The Dockerfile runs programs of that processor: without one, "exec format error"."""
+    for workflow in WORKFLOWS:
+        for job in yaml.safe_load(workflow.read_text())["jobs"].values():
+            used = [step.get("uses", "").partition("@")[0] for step in job["steps"]]
+            for step in job["steps"]:
+                if "arm64" in step.get("with", {}).get("platforms", ""):
+                    built = used.index(step["uses"].partition("@")[0])
+                    assert "docker/setup-qemu-action" in used[:built]
+
+
+def test_the_image_is_published_under_the_version_that_the_manifests_name(tmp_path: Path) -> None:
+    """In small letters, as a registry wants them, and without the tag's `v`."""
+    job = yaml.safe_load((ROOT / ".github/workflows/release.yml").read_text())["jobs"]["image"]
+    steps = {step["id"]: step for step in job["steps"] if "id" in step}
+    told = tmp_path / "told"
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    environment = {"REPOSITORY": "Some/Flashsale", "TAG": f"v{version}", "GITHUB_OUTPUT": str(told)}
+    script = steps["name"]["run"]
+    subprocess.run(["/bin/bash", "-euc", script], env=environment, timeout=20, check=True)
+    [image] = yaml.safe_load((ROOT / "deploy/kubernetes/base/kustomization.yaml").read_text())[
+        "images"
+    ]
+    assert told.read_text() == f"image=ghcr.io/some/flashsale\nversion={image['newTag']}\n"
+    named = "${{ steps.name.outputs.image }}"
+    assert steps["push"]["with"]["tags"] == named + ":${{ steps.name.outputs.version }}"
+    assert job["steps"][-1]["with"]["subject-name"] == named
+
+
+def test_a_release_is_checked_before_it_is_published_and_needs_no_secret() -> None:
+    """PyPI trusts the workflow's identity; each artefact's provenance is signed with the same."""
+    text = (ROOT / ".github/workflows/release.yml").read_text()
+    jobs = yaml.safe_load(text)["jobs"]
+
+    def uses(job: str) -> list[str]:
+        return [step["uses"].partition("@")[0] for step in jobs[job]["steps"] if "uses" in step]
+
+    assert set(re.findall(r"secrets\.(\w+)", text)) == {"GITHUB_TOKEN"}
+    steps = [step.get("run", "") for step in jobs["build"]["steps"]]
+    assert steps.index("make release-check") < steps.index(
+        ".venv/bin/python -m build --no-isolation --outdir dist"
+    )
+    assert jobs["publish"]["needs"] == jobs["image"]["needs"] == "build"
+    assert jobs["publish"]["permissions"] == {"id-token": "write"}
+    assert uses("publish") == ["actions/download-artifact", "pypa/gh-action-pypi-publish"]
+    assert set(jobs["publish"]["steps"][-1]) == {"uses"}
+    for job in ("build", "image"):
+        assert "actions/attest-build-provenance" in uses(job)
+        for needed in ("id-token", "attestations"):
+            assert jobs[job]["permissions"][needed] == "write"
+    assert jobs["image"]["permissions"]["packages"] == "write"
+    assert set(jobs["notes"]["needs"]) == {"publish", "image"}
+    assert jobs["notes"]["permissions"] == {"contents": "write"}
+
+
+def test_the_newest_part_of_the_changelog_is_a_release_s_notes() -> None:
+    """As the workflow cuts it out: this version's part, and no other."""
+    job = yaml.safe_load((ROOT / ".github/workflows/release.yml").read_text())["jobs"]["notes"]
+    [cut] = re.findall(r"^(awk .*) >notes\.md$", job["steps"][-1]["run"], re.MULTILINE)
+    done = run("/bin/bash", "-euc", cut)
+    assert done.returncode == 0, done.stderr
+    changelog = (ROOT / "CHANGELOG.md").read_text()
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    _, heading, rest = changelog.partition(f"\n## {version} (")
+    assert heading
+    assert done.stdout.strip() == rest.partition("\n")[2].partition("\n## ")[0].strip() != ""
