@@ -23,7 +23,6 @@ from avro.schema import parse
 
 from flashsale_avro.schema_files import released_texts, schema_texts
 
-
 _PLAIN: Final = {
     **dict.fromkeys(("int", "long"), "a plain number"),
     "string": "plain text",
