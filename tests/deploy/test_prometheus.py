@@ -13,6 +13,7 @@ import yaml
 
 from flashsale_prometheus import METRICS
 from flashsale_prometheus.catalogue import Kind
+from tests.deploy.files import PRODUCTION, the
 from tests.deploy.queries import (
     BOARD,
     BY_PROMETHEUS,
@@ -186,8 +187,20 @@ def test_in_a_cluster_the_jobs_have_the_same_names() -> None:
     """The operator names a job by its service, unless a label of the monitor says otherwise."""
     jobs = {job for _, query in queries() for job in re.findall(r'job="([^"]+)"', query)}
     assert jobs == {"flashsale-api", "flashsale-worker"}
+    for overlay in PRODUCTION:
+        assert all(the(overlay, "Service", job) for job in jobs)
     for monitor in (ROOT / "deploy").rglob("service-monitor.yaml"):
         assert "jobLabel" not in monitor.read_text("utf-8"), monitor
+
+
+@pytest.mark.parametrize("overlay", PRODUCTION)
+def test_a_cluster_is_given_the_same_alerts(overlay: str) -> None:
+    """An operator there reads no file of ours, and whoever sleeps there is woken by the same."""
+    rules = the(overlay, "PrometheusRule", "flashsale")["spec"]
+    assert rules == yaml.safe_load(RULES.read_text("utf-8")), (
+        "write deploy/kubernetes/components/observed/alerts.yaml again: its head, and below "
+        "`spec:` every line of alerts.yml, two blanks further in"
+    )
 
 
 def _provisioned(path: str) -> dict[str, Any]:
