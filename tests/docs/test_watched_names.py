@@ -70,3 +70,37 @@ def test_what_a_runbook_says_to_type_can_be_typed(line: str) -> None:
     )
     assert callable(command)
     assert not unused
+
+
+BY_REDIS_CLI = re.compile(r"""redis-cli -u "\$FLASHSALE_GATE_URL" ([A-Z]+)""")
+
+
+def test_redis_answers_what_a_runbook_asks_it_as_the_engine() -> None:
+    """`NOPERM` helps nobody: both users of the page on security must have the right."""
+    asked = {
+        word.lower()
+        for page in (ROOT / "docs" / "runbooks").glob("*.md")
+        for word in BY_REDIS_CLI.findall(page.read_text("utf-8"))
+    }
+    assert asked
+    security = (ROOT / "docs" / "security.md").read_text("utf-8")
+    rights = re.findall(r"ACL SETUSER flashsale-\w+ reset on (.+)", security)
+    assert len(rights) == 2
+    for granted in rights:
+        assert asked <= {one.removeprefix("+") for one in granted.split()}
+
+
+def test_pages_say_which_programs_the_image_lacks() -> None:
+    """Whoever is woken types into a container that has Python and `flashsale`, and no more."""
+    typed = {
+        line.split()[0]
+        for page in (ROOT / "docs" / "runbooks").glob("*.md")
+        for block in blocks(page)
+        for line in block.text.splitlines()
+        if line.strip()
+    }
+    others = typed - {"flashsale"}
+    assert others == {"curl", "redis-cli", "psql"}
+    for page in ("observe.md", "kubernetes.md"):
+        text = (ROOT / "docs" / page).read_text("utf-8")
+        assert all(f"`{name}`" in text for name in others), page
