@@ -6,6 +6,7 @@ import shlex
 import pytest
 
 from flashsale.commands.app import build_app
+from flashsale_core.ports import Alarm
 from flashsale_prometheus import METRICS
 from tests.deploy.queries import SUFFIX
 from tests.docs.pages import ROOT, blocks, pages
@@ -48,6 +49,12 @@ def test_runbooks_quote_no_line_that_nobody_writes() -> None:
         if not line.startswith("flashsale ")
     }
     assert {(page, line) for page, line in quoted if f'"{line}"' not in written} == set()
+
+
+def test_every_kind_of_alarm_has_its_row() -> None:
+    """Whoever reads a kind in the log finds where to go on; no row is of yesterday."""
+    page = (ROOT / "docs" / "runbooks" / "alarm.md").read_text("utf-8")
+    assert set(re.findall(r"^\| `([a-z-]+)` \|", page, re.MULTILINE)) == set(Alarm)
 
 
 TYPED = sorted(
