@@ -57,6 +57,23 @@ def test_every_kind_of_alarm_has_its_row() -> None:
     assert set(re.findall(r"^\| `([a-z-]+)` \|", page, re.MULTILINE)) == set(Alarm)
 
 
+NO_LETTER = {
+    *("books-differ", "not-conserved", "gate-answer", "record-version"),
+    *("payment-refused", "not-writable", "unit-unnamed"),
+}
+"""What is no message's fault: of a gate, a payment, and what we write ourselves."""
+
+
+def test_every_reason_of_a_dead_letter_has_its_row() -> None:
+    """Whose fault, and what to do; nobody reads the code at two in the morning."""
+    page = (ROOT / "docs" / "dead-letters.md").read_text("utf-8")
+    rows = re.findall(r"^\| ((?:`[a-z-]+`(?:, )?)+) \|", page, re.MULTILINE)
+    told = {reason for row in rows for reason in re.findall(r"`([a-z-]+)`", row)}
+    raised = re.findall(r"""Corrupt\(\s*"([a-z-]+)\"""", "\n".join(SOURCES.values()))
+    assert set(raised) - NO_LETTER - told == set()
+    assert set(raised) >= NO_LETTER
+
+
 TYPED = sorted(
     {
         line.removesuffix("&").strip()
