@@ -6,6 +6,7 @@ import shlex
 import pytest
 
 from flashsale.commands.app import build_app
+from flashsale.commands.gates import COLUMNS
 from flashsale_core.ports import Alarm
 from flashsale_prometheus import METRICS
 from tests.deploy.queries import SUFFIX
@@ -55,6 +56,14 @@ def test_every_kind_of_alarm_has_its_row() -> None:
     """Whoever reads a kind in the log finds where to go on; no row is of yesterday."""
     page = (ROOT / "docs" / "runbooks" / "alarm.md").read_text("utf-8")
     assert set(re.findall(r"^\| `([a-z-]+)` \|", page, re.MULTILINE)) == set(Alarm)
+
+
+def test_a_column_that_a_runbook_waits_for_is_shown() -> None:
+    """`flashsale gate show` has no column "journal", and somebody waited for it to be empty."""
+    page = (ROOT / "docs" / "runbooks" / "messages-expired.md").read_text("utf-8")
+    columns = re.findall(r"`([a-z]+)` is 0", page)
+    assert columns
+    assert set(columns) <= set(COLUMNS)
 
 
 NO_LETTER = {
