@@ -222,6 +222,7 @@ def test_what_an_alert_waits_for_is_there_from_the_start(
     for outcome in FROM_THE_START:
         assert value(metrics, "flashsale_answers_total", door="http", outcome=outcome) == 0
     assert value(metrics, "flashsale_orders_total", status="CONFIRMED", reason="") == 0
+    assert value(metrics, "flashsale_batch_size_entries_count", stage="fulfil") == 0
 
 
 def test_counting_an_answer_costs_microseconds_and_not_more(observer: PrometheusObserver) -> None:
