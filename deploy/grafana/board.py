@@ -159,7 +159,8 @@ def at_a_glance() -> list[Json]:
             {
                 "refused": 'sum(rate(flashsale_answers_total{door="http",'
                 f'outcome=~"unavailable|outcome-unknown|internal"}}{RATE})) / '
-                f'sum(rate(flashsale_answers_total{{door="http"}}{RATE})) or vector(0)'
+                # Nobody asks: 0 of 0 is no number, and a panel that shows none is not green.
+                f'(sum(rate(flashsale_answers_total{{door="http"}}{RATE})) > 0) or vector(0)'
             },
             unit="percentunit",
             steps=((None, GREEN), (0.01, AMBER), (0.05, RED)),

@@ -160,7 +160,15 @@ def alone(codec: Codec, message: Message, one: Asked) -> Message:
     if one.accepted is None:
         return message
     fact = PurchasesAccepted(sale_id=one.sale_id, epoch=one.epoch, purchases=(one.accepted,))
-    return _rewritten(codec, message, fact)
+    return _told(_rewritten(codec, message, fact), one.accepted.traceparent)
+
+
+def _told(message: Message, traceparent: str | None) -> Message:
+    """Say outside which trace a promise belongs to: nobody who sets it aside reads its body."""
+    if traceparent is None or any(name == "traceparent" for name, _ in message.headers):
+        return message
+    headers = (*message.headers, ("traceparent", traceparent.encode()))
+    return attrs.evolve(message, headers=headers)
 
 
 def halves(codec: Codec, message: Message, fact: PurchasesAccepted) -> list[Message]:

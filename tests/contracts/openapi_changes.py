@@ -21,6 +21,8 @@ JUDGED: Final = frozenset(
     | {"required", "additionalProperties", "minimum", "maximum", "minLength", "maxLength"}
     | {"minItems", "maxItems", "$ref"}
 )
+FORM: Final = ("style", "explode", "allowReserved")
+"""How a parameter is written into a URL or header."""
 LOW: Final = ("minimum", "minLength", "minItems")
 HIGH: Final = ("maximum", "maxLength", "maxItems")
 NUMBERS: Final = {"integer": {"integer", "number"}, "number": {"number"}}
@@ -37,13 +39,33 @@ def breaking_changes(old: Json, new: Json) -> list[str]:
             if there is None:
                 found.append(f"{place}: is gone")
             else:
-                found += _operation(_Pair(old, new), methods[method], there, place)
+                then = _whole(old, methods, methods[method])
+                now = _whole(new, new["paths"][path], there)
+                found += _operation(_Pair(old, new), then, now, place)
     return found
 
 
+def schema_changes(old: Json, new: Json, place: str, *, is_answer: bool) -> list[str]:
+    """Compare two schemas without references: of what we write, or of what we read."""
+    pair = _Pair({}, {})
+    return list((pair.answer if is_answer else pair.request)(old, new, place))
+
+
+def _whole(document: Json, path: Json, operation: Json) -> Json:
+    """Give an operation what its path and its document say for it."""
+    inherited = {
+        "security": document.get("security") or [],
+        "servers": path.get("servers") or document.get("servers") or [{"url": "/"}],
+    }
+    named = {**_by_name(path), **_by_name(operation)}
+    return {**inherited, **operation, "parameters": list(named.values())}
+
+
 def _operation(pair: "_Pair", old: Json, new: Json, place: str) -> Iterator[str]:
-    if new.get("security") and not old.get("security"):
-        yield f"{place}: needs a credential now"
+    yield from _credentials(pair, old["security"], new["security"], place)
+    for url in [one["url"] for one in old["servers"]]:
+        if url not in [one["url"] for one in new["servers"]]:
+            yield f"{place}: is not at {url} any more"
     yield from _parameters(pair, old, new, place)
     yield from _body(pair, old.get("requestBody"), new.get("requestBody"), place)
     for status, answer in old.get("responses", {}).items():
@@ -52,6 +74,24 @@ def _operation(pair: "_Pair", old: Json, new: Json, place: str) -> Iterator[str]
             yield f"{where}: is gone"
         else:
             yield from _answer(pair, answer, new["responses"][status], where)
+
+
+def _credentials(pair: "_Pair", old: list[Json], new: list[Json], place: str) -> Iterator[str]:
+    """Whoever was let in must be let in with what they bring."""
+    then, now = (_schemes(document) for document in (pair.old, pair.new))
+    for brought in old or [{}]:
+        known = {name for name in brought if then.get(name) == now.get(name)}
+        if not any(set(asked) <= known for asked in new or [{}]):
+            yield f"{place}: needs {'another' if brought else 'a'} credential now"
+
+
+def _schemes(document: Json) -> Json:
+    """Say what each credential is, without words about it."""
+    schemes: Json = document.get("components", {}).get("securitySchemes", {})
+    return {
+        name: {key: value for key, value in scheme.items() if key != "description"}
+        for name, scheme in schemes.items()
+    }
 
 
 def _parameters(pair: "_Pair", old: Json, new: Json, place: str) -> Iterator[str]:
@@ -64,6 +104,9 @@ def _parameters(pair: "_Pair", old: Json, new: Json, place: str) -> Iterator[str
         if name not in now:
             yield f"{where} is not taken any more"
         else:
+            form, now_form = ([one.get(key) for key in FORM] for one in (parameter, now[name]))
+            if form != now_form:
+                yield f"{where} is written otherwise now"
             yield from pair.request(parameter["schema"], now[name]["schema"], where)
 
 
@@ -83,9 +126,14 @@ def _body(pair: "_Pair", old: Json | None, new: Json | None, place: str) -> Iter
 
 
 def _answer(pair: "_Pair", old: Json, new: Json, place: str) -> Iterator[str]:
-    for name in old.get("headers") or ():
-        if name not in (new.get("headers") or {}):
+    for name, header in (old.get("headers") or {}).items():
+        there = (new.get("headers") or {}).get(name)
+        if there is None:
             yield f"{place}: header {name} is gone"
+            continue
+        if header.get("required") and not there.get("required"):
+            yield f"{place}: header {name} may be missing now"
+        yield from pair.answer(header["schema"], there["schema"], f"{place}: header {name}")
     for kind, content in (old.get("content") or {}).items():
         if kind not in (new.get("content") or {}):
             yield f"{place}: is not {kind} any more"

@@ -34,7 +34,7 @@ from tests.deploy.files import (
 )
 
 KUBERNETES_VERSION = "1.34"
-CUSTOM = {"ScaledObject", "TriggerAuthentication", "ServiceMonitor"}
+CUSTOM = {"ScaledObject", "TriggerAuthentication", "ServiceMonitor", "PrometheusRule"}
 CRDS = Path(sys.prefix) / "crds"
 """Where the Makefile puts requirements/crds.txt."""
 VALIDATE_CUSTOM = """
@@ -46,6 +46,7 @@ KINDS = {
     ("keda.sh/v1alpha1", "ScaledObject"): keda.ScaledObject,
     ("keda.sh/v1alpha1", "TriggerAuthentication"): keda.TriggerAuthentication,
     ("monitoring.coreos.com/v1", "ServiceMonitor"): monitoring.ServiceMonitor,
+    ("monitoring.coreos.com/v1", "PrometheusRule"): monitoring.PrometheusRule,
 }
 
 

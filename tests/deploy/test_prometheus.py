@@ -13,6 +13,7 @@ import yaml
 
 from flashsale_prometheus import METRICS
 from flashsale_prometheus.catalogue import Kind
+from tests.deploy.files import PRODUCTION, the
 from tests.deploy.queries import (
     BOARD,
     BY_PROMETHEUS,
@@ -186,8 +187,45 @@ def test_in_a_cluster_the_jobs_have_the_same_names() -> None:
     """The operator names a job by its service, unless a label of the monitor says otherwise."""
     jobs = {job for _, query in queries() for job in re.findall(r'job="([^"]+)"', query)}
     assert jobs == {"flashsale-api", "flashsale-worker"}
+    for overlay in PRODUCTION:
+        assert all(the(overlay, "Service", job) for job in jobs)
     for monitor in (ROOT / "deploy").rglob("service-monitor.yaml"):
         assert "jobLabel" not in monitor.read_text("utf-8"), monitor
+
+
+def test_the_share_that_is_refused_is_0_while_nobody_asks(tmp_path: Path) -> None:
+    """0 of 0 is NaN, and the runbook waits for the panel to be green again."""
+    [panel] = [one for one in board()["panels"] if one["title"] == "Refused by our fault"]
+    [target] = panel["targets"]
+    series = 'flashsale_answers_total{door="http",outcome="%s"}'
+    case = {
+        "interval": "5s",
+        "input_series": [
+            {"series": series % "accepted", "values": "0+10x10 100x100"},
+            {"series": series % "unavailable", "values": "0+10x10 100x100"},
+        ],
+        "promql_expr_test": [
+            {
+                "expr": target["expr"].replace("$__rate_interval", "1m"),
+                "eval_time": at,
+                "exp_samples": [{"value": value}],
+            }
+            for at, value in (("45s", 0.5), ("8m", 0))
+        ],
+    }
+    file = tmp_path / "idle.yml"
+    file.write_text(yaml.safe_dump({"rule_files": [], "tests": [case]}), "utf-8")
+    assert "SUCCESS" in promtool("test", "rules", str(file))
+
+
+@pytest.mark.parametrize("overlay", PRODUCTION)
+def test_a_cluster_is_given_the_same_alerts(overlay: str) -> None:
+    """An operator there reads no file of ours, and whoever sleeps there is woken by the same."""
+    rules = the(overlay, "PrometheusRule", "flashsale")["spec"]
+    assert rules == yaml.safe_load(RULES.read_text("utf-8")), (
+        "write deploy/kubernetes/components/observed/alerts.yaml again: its head, and below "
+        "`spec:` every line of alerts.yml, two blanks further in"
+    )
 
 
 def _provisioned(path: str) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import re
 
-from tests.docs.pages import pages
+from tests.docs.pages import ROOT, pages
 
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)\)")
 
@@ -16,3 +16,10 @@ def test_links_lead_somewhere() -> None:
         if not (page.parent / link.strip()).exists()
     }
     assert broken == set()
+
+
+def test_the_first_page_leads_to_every_other() -> None:
+    """Who is woken, or is new, looks there first."""
+    linked = set(LINK.findall((ROOT / "docs" / "index.md").read_text(encoding="utf-8")))
+    there = {page.name for page in (ROOT / "docs").glob("*.md")}
+    assert there - linked == {"index.md"}

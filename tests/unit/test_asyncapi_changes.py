@@ -37,6 +37,10 @@ def message(document: Json, name: str) -> Json:
     return found
 
 
+KIND_BECAME_ANOTHER = (
+    "rabbitmq-orders: exchange's kind {'type': 'topic', 'durable': True, 'autoDelete': False}"
+    " became {'type': 'direct'}"
+)
 BREAKS: dict[str, tuple[Change, str]] = {
     "a channel goes": (
         lambda d: d["channels"].pop("kafka-orders"),
@@ -70,6 +74,60 @@ BREAKS: dict[str, tuple[Change, str]] = {
         lambda d: message(d, "kafka-OrderCreated")["bindings"]["kafka"].pop("key"),
         "kafka-orders: OrderCreated: has no key any more",
     ),
+    "a key is another": (
+        lambda d: message(d, "kafka-OrderCreated")["bindings"]["kafka"]["key"].update(
+            type="integer"
+        ),
+        "kafka-orders: OrderCreated: key {'type': 'string'} became {'type': 'integer'}",
+    ),
+    "a schema is found otherwise": (
+        lambda d: message(d, "kafka-OrderCreated")["bindings"]["kafka"].update(
+            schemaIdLocation="header"
+        ),
+        "kafka-orders: OrderCreated: schemaIdLocation payload became header",
+    ),
+    "a message is named otherwise": (
+        lambda d: message(d, "kafka-OrderCreated").update(name="OrderMade"),
+        "kafka-orders: OrderCreated: name ch.luimode.flashsale.OrderCreated became OrderMade",
+    ),
+    "a header's value is another": (
+        lambda d: message(d, "kafka-OrderCreated")["headers"]["properties"][
+            "ce_specversion"
+        ].update(const="2.0"),
+        "kafka-orders: OrderCreated: header.ce_specversion: 2.0 may come now",
+    ),
+    "a header that may be there never is": (
+        lambda d: message(d, "rabbitmq-OrderCreated")["headers"]["properties"].pop("traceparent"),
+        "rabbitmq-orders: OrderCreated: header.traceparent: is gone",
+    ),
+    "a sender must send a header": (
+        lambda d: message(d, "kafka-PurchaseRequest")["headers"]["required"].append("shop"),
+        "kafka-requests: PurchaseRequest: header.shop: is required now",
+    ),
+    "a door leads out": (
+        lambda d: d["operations"]["receive-kafka-requests"].update(action="send"),
+        "kafka-requests: the engine does not receive any more",
+    ),
+    "an exchange is of another kind": (
+        lambda d: channel(d, "rabbitmq-orders")["bindings"]["amqp"].update(
+            exchange={"name": "flashsale", "type": "direct"}
+        ),
+        KIND_BECAME_ANOTHER,
+    ),
+    "a channel becomes private": (
+        lambda d: channel(d, "kafka-orders").update(tags=[{"name": "private to the engine"}]),
+        "kafka-orders: is private now",
+    ),
+    "a field is written in JSON otherwise": (
+        lambda d: d["components"]["schemas"]["OrderCreated-json"]["properties"]["quantity"].update(
+            type="string"
+        ),
+        "rabbitmq-orders: OrderCreated-json: payload.quantity: integer became string",
+    ),
+    "a field in JSON must be sent": (
+        lambda d: d["components"]["schemas"]["PurchaseRequest-json"]["required"].append("eventId"),
+        "rabbitmq-requests: PurchaseRequest-json: payload.eventId: is required now",
+    ),
     "a content type is another": (
         lambda d: message(d, "kafka-OrderCreated").update(contentType="avro/binary"),
         "kafka-orders: OrderCreated: content type application/avro became avro/binary",
@@ -93,6 +151,9 @@ KEEPS: dict[str, Change] = {
     "more partitions": lambda d: channel(d, "kafka-orders")["bindings"]["kafka"].update(
         partitions=64
     ),
+    "a field in JSON is new": lambda d: d["components"]["schemas"]["OrderCreated-json"][
+        "properties"
+    ].update(colour={"type": "string"}),
     "other words": lambda d: channel(d, "kafka-orders").update(description="!"),
 }
 

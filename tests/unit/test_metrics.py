@@ -49,6 +49,7 @@ from flashsale_prometheus import METRICS, Metrics, PrometheusObserver, Sampler, 
 from flashsale_prometheus.catalogue import Kind, page
 from flashsale_prometheus.metrics import LABEL_SETS_MAX
 from flashsale_prometheus.observer import FROM_THE_START
+from flashsale_prometheus.sampling import SALES_SAMPLED_MAX
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "metrics.md"
 SALE = Sale(
@@ -222,6 +223,7 @@ def test_what_an_alert_waits_for_is_there_from_the_start(
     for outcome in FROM_THE_START:
         assert value(metrics, "flashsale_answers_total", door="http", outcome=outcome) == 0
     assert value(metrics, "flashsale_orders_total", status="CONFIRMED", reason="") == 0
+    assert value(metrics, "flashsale_batch_size_entries_count", stage="fulfil") == 0
 
 
 def test_counting_an_answer_costs_microseconds_and_not_more(observer: PrometheusObserver) -> None:
@@ -355,6 +357,22 @@ async def test_a_sale_that_left_the_list_leaves_the_page(
     board.replace([])
     await sampler.sample()
     assert b'sale="1.1"' not in expose(metrics.registry)[0]
+
+
+async def test_of_too_many_sales_those_that_sell_are_shown(
+    metrics: Metrics, board: SaleBoard, clock: TurnedClock
+) -> None:
+    """What was closed long ago and never settled hides no sale from board and alerts."""
+
+    def sale(item: str, state: SaleState) -> Sale:
+        return attrs.evolve(SALE, item_id=ItemId(item), state=state)
+
+    old = [sale(f"a{n}", SaleState.CLOSED) for n in range(SALES_SAMPLED_MAX)]
+    board.replace([*old, sale("y", SaleState.OPEN), sale("z", SaleState.HALTED)])
+    await Sampler(metrics, board=board, gate=MemoryStockGate(clock), clock=clock).sample()
+    assert value(metrics, "flashsale_sales") == SALES_SAMPLED_MAX + 2
+    shown = [value(metrics, "flashsale_sale_armed", sale=f"{item}.1") for item in ("y", "z")]
+    assert shown == [0, 0]
 
 
 async def test_consumer_lag_is_read_from_the_subscription(

@@ -163,6 +163,40 @@ BREAKS: dict[str, tuple[Change, str]] = {
         ),
         "429: is not application/problem+json any more",
     ),
+    "another credential is needed": (
+        lambda d: d["components"]["securitySchemes"]["adminToken"].update(
+            {"type": "apiKey", "in": "header", "name": "x-token"}
+        ),
+        "GET /sales: needs another credential now",
+    ),
+    "a second credential is needed": (
+        lambda d: d["paths"]["/sales"]["get"].update(security=[{"adminToken": [], "other": []}]),
+        "GET /sales: needs another credential now",
+    ),
+    "a credential is needed everywhere": (
+        lambda d: d.update(security=[{"adminToken": []}]),
+        "POST /purchase/buy: needs a credential now",
+    ),
+    "all moves to another place": (
+        lambda d: d.update(servers=[{"url": "/v2"}]),
+        "POST /purchase/buy: is not at / any more",
+    ),
+    "a path asks for something": (
+        lambda d: d["paths"]["/sales"].update(
+            parameters=[{"in": "query", "name": "shop", "required": True, "schema": {}}]
+        ),
+        "GET /sales: query shop is required now",
+    ),
+    "a query field is written otherwise": (
+        lambda d: query(d, "maxPerUser").update(style="pipeDelimited"),
+        "POST /purchase/init: query maxPerUser is written otherwise now",
+    ),
+    "an answer's header is another": (
+        lambda d: buy(d)["responses"]["503"]["headers"]["retry-after"]["schema"].update(
+            type="integer"
+        ),
+        "POST /purchase/buy → 503: header retry-after: string became integer",
+    ),
     "an answer's header is removed": (
         lambda d: buy(d)["responses"]["503"]["headers"].pop("retry-after"),
         "503: header retry-after is gone",

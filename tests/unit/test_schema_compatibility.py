@@ -104,6 +104,22 @@ BREAKS: dict[str, tuple[Change, set[Direction], str]] = {
         lambda s: field(s, "occurredAt").update(type="long"),
         {BACKWARD}, "occurredAt: timestamp-millis became a plain number",
     ),
+    "text gets a logical type": (
+        lambda s: field(s, "eventId").update(type={"type": "string", "logicalType": "uuid"}),
+        {BACKWARD}, "eventId: plain text became uuid",
+    ),
+    "text becomes bytes": (
+        lambda s: field(s, "eventId").update(type="bytes"),
+        {BACKWARD}, "eventId: plain text became plain bytes",
+    ),
+    "a symbol is removed, and the enum has a default": (
+        lambda s: field(s, "source")["type"].update(symbols=["MOBILE", "API"], default="API"),
+        {BACKWARD}, "source: gone WEB",
+    ),
+    "the namespace is another": (
+        lambda s: s.update(namespace="com.example"),
+        {FORWARD}, "its full name became com.example.OrderCreated",
+    ),
     "the record is renamed inside its file": (
         lambda s: s.update(name="OrderMade"), {BACKWARD, FORWARD}, "name mismatch",
     ),

@@ -248,6 +248,26 @@ async def test_a_purchase_is_one_trace_from_gate_to_event() -> None:
     assert recorder.one("p1", "INSERT orders").kind is SpanKind.CLIENT
 
 
+async def test_what_a_sweeper_publishes_again_goes_on_in_the_same_trace() -> None:
+    """An API died before it published: the gate's record knows the trace, for whoever finds it."""
+    recorder = Recorder()
+    async with engine(recorder) as ours:
+        container = ours.container
+        container.gate().reserved_due_ms = 0
+        [sale] = await container.catalogue().current()
+        claims = (Claim(request=request("p1", traceparent=CALLER)),)
+        batch = ClaimBatch(sale_id=sale.sale_id, epoch=sale.epoch, door=Door.HTTP, claims=claims)
+        await container.gate().reserve([batch])
+        await container.sweeper().sweep()
+        await ours.wait_for("p1", "send orders")
+    assert {trace_of(span) for span in recorder.of("p1")} == {TRACE}
+    sent = {id_of(span): parent_of(span) for span in recorder.of("p1", "send accepted")}
+    assert set(sent.values()) == {context_of(CALLER).span_id}
+    assert parent_of(recorder.one("p1", "INSERT orders")) in {
+        id_of(span) for span in recorder.of("p1", "process accepted") if parent_of(span) in sent
+    }
+
+
 async def test_spans_say_what_the_conventions_ask_for_and_nothing_secret() -> None:
     """Systems, servers, operations, destinations; no user, no token, no password."""
     recorder = Recorder()

@@ -5,14 +5,16 @@ wrote is read by this one (messages wait in topics for days, and producers move 
 pace), and what this one writes is read by any release (consumers move at their own pace, and
 during a rolling upgrade old workers read what new processes write).
 
-The rules are Apache's own (`avro.compatibility`), and one of ours: Avro lets a time's unit change
-unseen, because it ignores logical types.
+The rules are Apache's own (`avro.compatibility`), and ours for what those let pass: a logical type
+that changes, text that becomes bytes, a record's namespace, and a symbol that goes where the enum
+has a default, which our codec does not take in its place.
 """
 
 import json
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 import attrs
 from avro.compatibility import ReaderWriterCompatibilityChecker, SchemaCompatibilityType
@@ -20,6 +22,12 @@ from avro.errors import AvroException
 from avro.schema import parse
 
 from flashsale_avro.schema_files import released_texts, schema_texts
+
+_PLAIN: Final = {
+    **dict.fromkeys(("int", "long"), "a plain number"),
+    "string": "plain text",
+    "bytes": "plain bytes",
+}
 
 
 class Direction(StrEnum):
@@ -74,8 +82,10 @@ def _compared(record: str, release: str, current: str, released: str) -> Iterato
     for direction, (reader, writer) in directions.items():
         for problem in _unreadable(reader, writer):
             yield Breach(record=record, release=release, direction=direction, problem=problem)
-    for problem in _retimed(json.loads(current), json.loads(released)):
-        yield Breach(record=record, release=release, direction=Direction.BACKWARD, problem=problem)
+    unseen = [(Direction.FORWARD, problem) for problem in _misnamed(record, ours)]
+    unseen += _unseen(json.loads(current), json.loads(released))
+    for direction, problem in unseen:
+        yield Breach(record=record, release=release, direction=direction, problem=problem)
 
 
 def _unreadable(reader: Any, writer: Any) -> Iterator[str]:
@@ -123,30 +133,67 @@ def _named(schema: Any, location: str) -> str:
     return ".".join(names)
 
 
-def _retimed(current: Any, released: Any) -> list[str]:
-    """Compare the logical types of the fields that both have."""
-    now, then = dict(_logical_types(current, "")), dict(_logical_types(released, ""))
-    return [
-        f"{place}: {then[place] or 'a plain number'} became {now[place] or 'a plain number'}"
-        for place in now
-        if place in then and now[place] != then[place]
-    ]
+def _misnamed(record: str, ours: Any) -> Iterator[str]:
+    name = getattr(ours, "fullname", record)
+    if name != record:
+        # Apache's checker compares the name without its namespace; readers on the bus do not.
+        yield f"its full name became {name}"
 
 
-def _logical_types(schema: Any, place: str) -> Iterator[tuple[str, str | None]]:
+def _unseen(current: Any, released: Any) -> list[tuple[Direction, str]]:
+    """Compare what Apache's checker does not look at, of the fields that both have."""
+    now, then = _leaves(current), _leaves(released)
+    found: list[tuple[Direction, str]] = []
+    for place in (place for place in now if place in then):
+        kinds, before = now[place].kinds, then[place].kinds
+        if kinds and before and kinds != before:
+            found.append((Direction.BACKWARD, f"{place}: {_told(before)} became {_told(kinds)}"))
+        symbols, earlier = now[place].symbols, then[place].symbols
+        for direction, odd in (
+            (Direction.BACKWARD, earlier - symbols),
+            (Direction.FORWARD, symbols - earlier),
+        ):
+            if odd:
+                verb = "gone" if direction is Direction.BACKWARD else "new"
+                found.append((direction, f"{place}: {verb} {', '.join(sorted(odd))}"))
+    return found
+
+
+def _told(kinds: set[str]) -> str:
+    return " or ".join(sorted(kinds))
+
+
+@attrs.define
+class _Leaf:
+    """What stands at one place of a schema, in any branch of a union."""
+
+    kinds: set[str] = attrs.field(factory=set)
+    """Logical types, and the kinds of what has none; a number's width is Apache's matter."""
+    symbols: set[str] = attrs.field(factory=set)
+
+
+def _leaves(schema: Any) -> dict[str, _Leaf]:
+    found: dict[str, _Leaf] = defaultdict(_Leaf)
+    _walk(schema, "", found)
+    return found
+
+
+def _walk(schema: Any, place: str, found: dict[str, _Leaf]) -> None:
     match schema:
-        case "int" | "long":
-            yield place, None
+        case str() if schema in _PLAIN:
+            found[place].kinds.add(_PLAIN[schema])
         case list():
             for branch in schema:
-                yield from _logical_types(branch, place)
-        case {"type": "int" | "long"}:
-            yield place, schema.get("logicalType")
+                _walk(branch, place, found)
+        case {"type": str(kind)} if kind in _PLAIN:
+            found[place].kinds.add(schema.get("logicalType", _PLAIN[kind]))
+        case {"type": "enum", "symbols": symbols}:
+            found[place].symbols.update(symbols)
         case {"type": "record", "fields": fields}:
             for field in fields:
                 name = f"{place}.{field['name']}" if place else field["name"]
-                yield from _logical_types(field["type"], name)
+                _walk(field["type"], name, found)
         case {"type": "array", "items": inner} | {"type": "map", "values": inner}:
-            yield from _logical_types(inner, f"{place}[]")
+            _walk(inner, f"{place}[]", found)
         case _:
             pass

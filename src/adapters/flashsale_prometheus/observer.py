@@ -28,6 +28,7 @@ class PrometheusObserver:
         for outcome in FROM_THE_START:
             _ = self._answers[Door.HTTP._value_, outcome]
         _ = self._orders[OrderStatus.CONFIRMED._value_, ""]
+        metrics.batch_size.labels("fulfil")
 
     def answered(self, door: Door, outcome: str, purchase_id: PurchaseId | None) -> None:  # noqa: ARG002 - ids are no labels
         """Count an answer by door and outcome."""

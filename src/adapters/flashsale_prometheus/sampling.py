@@ -21,6 +21,8 @@ from flashsale_prometheus.metrics import Metrics
 
 SALES_SAMPLED_MAX = 100
 """Sales whose books are shown. Each costs a dozen series, and `flashsale_sales` shows them all."""
+_FIRST = (SaleState.HALTED, SaleState.OPEN, SaleState.PAUSED, SaleState.CLOSED, SaleState.SETTLED)
+"""Whose books are shown where there are too many: sales in trouble, then those that sell."""
 _UNITS = ("available", "reserved", "outside", "queued", "sold")
 
 
@@ -65,7 +67,7 @@ class Sampler:
     async def _sample_gate(self) -> None:
         sales = self._board.unsettled()
         self._metrics.sales.set(len(sales))
-        sales = sales[:SALES_SAMPLED_MAX]
+        sales = sorted(sales, key=lambda sale: _FIRST.index(sale.state))[:SALES_SAMPLED_MAX]
         self._forget(self._shown - {sale.sale_id for sale in sales})
         self._shown = {sale.sale_id for sale in sales}
         for sale in sales:

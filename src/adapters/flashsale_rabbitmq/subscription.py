@@ -9,6 +9,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Sequence
+from math import ceil
 from types import TracebackType
 from typing import Self
 
@@ -148,9 +149,10 @@ class RabbitMQSubscription:
         self._stir()
 
     async def lag(self) -> int | None:
-        """Count what waits in the queues and what is unacknowledged here.
+        """Count what is unacknowledged here and this consumer's share of what waits in the queues.
 
-        RabbitMQ does not say what is in flight to other consumers: that is left out.
+        So all workers together count a message once. A share is rounded up: what waits is never 0.
+        RabbitMQ does not say what is in flight to other consumers; they count that.
         """
         connection = await self._line.connection()
         waiting = 0
@@ -161,7 +163,8 @@ class RabbitMQSubscription:
                 try:
                     for lane in self._lanes:
                         queue = await channel.declare_queue(lane.queue, passive=True)
-                        waiting += queue.declaration_result.message_count or 0
+                        seen = queue.declaration_result
+                        waiting += ceil((seen.message_count or 0) / (seen.consumer_count or 1))
                 finally:
                     await close_quietly(channel)
         return waiting + sum(lane.unacknowledged for lane in self._lanes)
