@@ -11,8 +11,8 @@ import attrs
 import hcl2
 import pytest
 
-from flashsale.settings import Settings
-from flashsale.settings_loading import variable_of
+from flashsale.settings import Entrypoint, Settings
+from flashsale.settings_loading import load_settings, variable_of
 from flashsale_kafka.topics import (
     DAY_MS,
     DEAD_LETTER_BYTES_MAX,
@@ -280,3 +280,57 @@ def test_terraform_itself_reads_the_same_names_and_rights(tmp_path: Path) -> Non
     schemas = found["schemas"]["value"]
     for subject, schema in schemas.items():
         assert schema == (ROOT / "schemas" / f"{subject}.avsc").read_text()
+
+
+def without_resources(folder: Path, target: Path) -> Path:
+    """Copy the modules with all that needs a provider taken out of one; answer that one."""
+    shutil.copytree(folder.parent, target / folder.parent.relative_to(ROOT))
+    shutil.copytree(ROOT / "schemas", target / "schemas")
+    copied = target / folder.relative_to(ROOT)
+    (copied / "versions.tf").unlink()
+    main, outputs_file = copied / "main.tf", copied / "outputs.tf"
+    bare = re.sub(r"^resource .*?^}\n", "", main.read_text(), flags=re.MULTILINE | re.DOTALL)
+    granted_to = (
+        '{ for right in local.rights : "${right.who} ${right.operation} ${right.name}" => 1 }'
+    )
+    main.write_text(f'{bare}\noutput "granted" {{\n  value = keys({granted_to})\n}}\n')
+    topics = re.sub(r"kafka_topic\.all\[(.*?)\]\.name", r"\1", outputs_file.read_text())
+    outputs_file.write_text(topics)
+    return copied
+
+
+@HAS_TERRAFORM
+@pytest.mark.parametrize("protocol", ["PLAINTEXT", "SASL_SSL"])
+def test_terraform_puts_out_settings_that_the_engine_starts_with(
+    tmp_path: Path, protocol: str
+) -> None:
+    """By the engine's own loader; and one user may be two of those who work together."""
+    folder = without_resources(TERRAFORM / "modules" / "kafka", tmp_path)
+    given = {
+        "bootstrap_servers": ["kafka-1.example:9092", "kafka-2.example:9092"],
+        "security_protocol": protocol,
+        "schema_registry_url": "https://registry.example",
+        "principals": {"operator": "ops", "api": "ops", "others": ["shop", "ops"]},
+    }
+    (folder / "given.auto.tfvars.json").write_text(json.dumps(given))
+    terraform("init", "-input=false", folder=folder)
+    terraform("apply", "-auto-approve", "-input=false", folder=folder)
+    found = {
+        name: one["value"]
+        for name, one in json.loads(terraform("output", "-json", folder=folder)).items()
+    }
+    more = {"gate_url": "redis://redis.example"}
+    if protocol == "SASL_SSL":
+        more |= {"kafka_username": "u", "kafka_password": "p"}
+    settings = load_settings(
+        Entrypoint.COMMAND,
+        {
+            variable.removeprefix("FLASHSALE_").lower(): value
+            for variable, value in found["settings"].items()
+        }
+        | more,
+    )
+    assert settings.bus_url.text == f"kafka://{found['bootstrap_servers']}"
+    assert settings.partitions == Settings().partitions
+    assert (settings.kafka_sasl_mechanism is None) is (protocol == "PLAINTEXT")
+    assert {"shop Read flashsale.orders", "ops Create flashsale."} <= set(found["granted"])

@@ -53,6 +53,11 @@ output "settings" {
   value       = module.flashsale.settings
 }
 
+output "bootstrap_servers" {
+  description = "KAFKA_BOOTSTRAP_SERVERS."
+  value       = module.flashsale.bootstrap_servers
+}
+
 output "secrets" {
   description = "Each process's logins."
   value       = module.flashsale.secrets

@@ -67,3 +67,8 @@ output "settings" {
   description = "The application's settings."
   value       = module.flashsale.settings
 }
+
+output "bootstrap_servers" {
+  description = "KAFKA_BOOTSTRAP_SERVERS."
+  value       = module.flashsale.bootstrap_servers
+}

@@ -10,6 +10,13 @@ module "names" {
 
 locals {
   accounts = toset(["operator", "api", "worker", "keda"])
+  schema_roles = {
+    reader = ["DeveloperRead"]
+    writer = ["DeveloperRead", "DeveloperWrite"]
+  }
+  schema_rights = flatten([for who, roles in local.schema_roles : [
+    for pair in setproduct(roles, keys(module.names.schemas)) : { who = who, role = pair[0], subject = pair[1] }
+  ]])
 
   # Confluent's words for those of Kafka's tools.
   spelled = {
@@ -122,27 +129,31 @@ resource "confluent_schema" "all" {
   }
 }
 
-# Processes read schemas by id; a key of their own that can do nothing else.
-resource "confluent_service_account" "schema_reader" {
-  display_name = "${var.prefix}-schema-reader"
-  description  = "Flashsale: reads schemas"
+# Processes read schemas by id, with a key that can do nothing else; the operator registers them.
+resource "confluent_service_account" "schemas" {
+  for_each = local.schema_roles
+
+  display_name = "${var.prefix}-schema-${each.key}"
+  description  = "Flashsale: schemas, as ${each.key}"
 }
 
-resource "confluent_role_binding" "schema_reader" {
-  for_each = module.names.schemas
+resource "confluent_role_binding" "schemas" {
+  for_each = { for right in local.schema_rights : "${right.who} ${right.role} ${right.subject}" => right }
 
-  principal   = "User:${confluent_service_account.schema_reader.id}"
-  role_name   = "DeveloperRead"
-  crn_pattern = "${data.confluent_schema_registry_cluster.this.resource_name}/subject=${each.key}"
+  principal   = "User:${confluent_service_account.schemas[each.value.who].id}"
+  role_name   = each.value.role
+  crn_pattern = "${data.confluent_schema_registry_cluster.this.resource_name}/subject=${each.value.subject}"
 }
 
-resource "confluent_api_key" "schema_reader" {
-  display_name = "${var.prefix}-schema-reader"
-  description  = "Schema registry key of Flashsale's processes"
+resource "confluent_api_key" "schemas" {
+  for_each = local.schema_roles
+
+  display_name = "${var.prefix}-schema-${each.key}"
+  description  = "Schema registry key of Flashsale, as ${each.key}"
   owner {
-    id          = confluent_service_account.schema_reader.id
-    api_version = confluent_service_account.schema_reader.api_version
-    kind        = confluent_service_account.schema_reader.kind
+    id          = confluent_service_account.schemas[each.key].id
+    api_version = confluent_service_account.schemas[each.key].api_version
+    kind        = confluent_service_account.schemas[each.key].kind
   }
   managed_resource {
     id          = data.confluent_schema_registry_cluster.this.id
@@ -152,4 +163,7 @@ resource "confluent_api_key" "schema_reader" {
       id = var.environment_id
     }
   }
+
+  # A key is tried as it is made, which wants its rights.
+  depends_on = [confluent_role_binding.schemas]
 }

@@ -15,14 +15,19 @@ output "settings" {
   }
 }
 
+output "bootstrap_servers" {
+  description = "The brokers alone, as KAFKA_BOOTSTRAP_SERVERS in the overlay's settings names them."
+  value       = trimprefix(data.confluent_kafka_cluster.this.bootstrap_endpoint, "SASL_SSL://")
+}
+
 output "secrets" {
   description = "The same for each process: logins of broker and registry. Put them where its Secret comes from."
   sensitive   = true
   value = {
-    for who in ["operator", "api", "worker"] : who => {
+    for who, role in { operator      = "writer", api = "reader", worker = "reader" } : who => {
       FLASHSALE_KAFKA_USERNAME       = confluent_api_key.all[who].id
       FLASHSALE_KAFKA_PASSWORD       = confluent_api_key.all[who].secret
-      FLASHSALE_SCHEMA_REGISTRY_AUTH = "${confluent_api_key.schema_reader.id}:${confluent_api_key.schema_reader.secret}"
+      FLASHSALE_SCHEMA_REGISTRY_AUTH = "${confluent_api_key.schemas[role].id}:${confluent_api_key.schemas[role].secret}"
     }
   }
 }

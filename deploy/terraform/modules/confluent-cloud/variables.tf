@@ -26,8 +26,8 @@ variable "partitions" {
   default     = 8
 
   validation {
-    condition     = var.partitions >= 1
-    error_message = "At least one partition."
+    condition     = var.partitions >= 1 && var.partitions <= 128
+    error_message = "From 1 to 128, as FLASHSALE_PARTITIONS may be."
   }
 }
 

@@ -15,9 +15,10 @@ locals {
     { who = other, kind = "Topic", name = module.names.channels.orders, pattern = "Literal", operation = "Read" },
     { who = other, kind = "Group", name = other, pattern = "Literal", operation = "Read" },
   ]])
-  rights = concat(local.others, [
+  # Distinct: two of them may be one user.
+  rights = distinct(concat(local.others, [
     for right in module.names.rights : merge(right, { who = var.principals[right.who] })
-  ])
+  ]))
 }
 
 resource "kafka_topic" "all" {
@@ -31,6 +32,11 @@ resource "kafka_topic" "all" {
   lifecycle {
     # What waits in there was promised to somebody.
     prevent_destroy = true
+
+    precondition {
+      condition     = var.min_insync_replicas <= var.replication_factor
+      error_message = "With more min_insync_replicas than replicas nothing could be written."
+    }
   }
 }
 

@@ -12,7 +12,12 @@ output "settings" {
       FLASHSALE_CONSUMER_GROUP          = module.names.groups.requests
       FLASHSALE_ACCEPTED_GROUP          = module.names.groups.accepted
     },
-    var.sasl_mechanism == null ? {} : { FLASHSALE_KAFKA_SASL_MECHANISM = var.sasl_mechanism },
+    startswith(var.security_protocol, "SASL_") ? { FLASHSALE_KAFKA_SASL_MECHANISM = var.sasl_mechanism } : {},
     var.schema_registry_url == null ? {} : { FLASHSALE_SCHEMA_REGISTRY_URL = var.schema_registry_url },
   )
+}
+
+output "bootstrap_servers" {
+  description = "The brokers alone, as KAFKA_BOOTSTRAP_SERVERS in the overlay's settings names them."
+  value       = join(",", var.bootstrap_servers)
 }

@@ -14,8 +14,8 @@ variable "partitions" {
   default     = 8
 
   validation {
-    condition     = var.partitions >= 1
-    error_message = "At least one partition."
+    condition     = var.partitions >= 1 && var.partitions <= 128
+    error_message = "From 1 to 128, as FLASHSALE_PARTITIONS may be."
   }
 }
 
@@ -70,10 +70,20 @@ variable "security_protocol" {
   description = "PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL; only told to the application."
   type        = string
   default     = "SASL_SSL"
+
+  validation {
+    condition     = contains(["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"], var.security_protocol)
+    error_message = "PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL."
+  }
 }
 
 variable "sasl_mechanism" {
-  description = "PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512; null without SASL. Only told to the application."
+  description = "PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512; told to the application where the protocol has a login."
   type        = string
   default     = "SCRAM-SHA-512"
+
+  validation {
+    condition     = contains(["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"], var.sasl_mechanism)
+    error_message = "PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512."
+  }
 }
