@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import attrs
@@ -204,7 +204,7 @@ def test_three_kills_under_load_lose_no_accepted_purchase(tmp_path: Path, port: 
     assert len(accepted) >= KILLS * ACCEPTED_BEFORE_KILL
     with _running(tmp_path, port) as running:
         sale = httpx.get(f"{running.url}/sales/1.1").json()
-        with sqlite3.connect(tmp_path / "data" / "flashsale.db") as file:
+        with closing(sqlite3.connect(tmp_path / "data" / "flashsale.db")) as file:
             rows = dict(file.execute("select purchase_id, status from orders").fetchall())
         assert not [one for one in accepted if rows.get(one) != "CONFIRMED"]
         assert set(rows.values()) == {"CONFIRMED"}

@@ -51,6 +51,11 @@ class Ledger:
         self._rows.execute("pragma journal_mode = wal")
         self._rows.execute(TABLE)
 
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._rows.close()
+
     def post(
         self, key: str, asked: dict[str, Any], authorization: str, traceparent: str | None
     ) -> tuple[str, str, int]:

@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, TypeVar
@@ -216,8 +216,9 @@ ACTIONS = ("kill@1", "delay:5@2", "error@3")
 @pytest.fixture
 def provider(tmp_path: Path) -> Iterator[Url]:
     """Have a payment provider inside this process."""
-    handler = type("Own", (Handler,), {"ledger": Ledger(tmp_path / "ledger.db"), "drops_one_in": 0})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+    ledger = Ledger(tmp_path / "ledger.db")
+    handler = type("Own", (Handler,), {"ledger": ledger, "drops_one_in": 0})
+    with closing(ledger), ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         serving = threading.Thread(target=server.serve_forever)
         serving.start()
         yield Url(f"http://127.0.0.1:{server.server_port}/charges")

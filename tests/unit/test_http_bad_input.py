@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from flashsale.http.asking import read_body
 from flashsale.http.problems import ProblemRaised
-from flashsale.http.reading import read_buy
+from flashsale.http.reading import DEPTH_MAX, read_buy
 from flashsale.http.wire import BuyBody
 from tests.unit.http_world import Reply, Shop, ask
 
@@ -220,6 +220,26 @@ async def test_what_is_not_exactly_one_json_object_is_400(shop: Shop, case: str)
 async def test_what_is_wrong_with_the_body_is_said(shop: Shop, case: str, what: str) -> None:
     """A sender finds the mistake without guessing."""
     assert what in (await by_both_ways(shop, body=MALFORMED[case])).json["detail"]
+
+
+@pytest.mark.parametrize(("opened", "closed"), [(b"[", b"]"), (b'{"a":', b"}")])
+@pytest.mark.parametrize(
+    ("inside", "problem"), [(DEPTH_MAX, "malformed"), (DEPTH_MAX - 1, "invalid")]
+)
+async def test_how_deep_is_too_deep_is_the_same_in_every_python(
+    shop: Shop, opened: bytes, closed: bytes, inside: int, problem: str
+) -> None:
+    """How much each of them bears by itself has changed more than once."""
+    value = opened * inside + b"1" + closed * inside
+    reply = await by_both_ways(shop, body=b'{"userId":1,"productId":1,"x":' + value + b"}")
+    assert reply.problem == problem
+
+
+async def test_brackets_in_a_text_are_no_depth(shop: Shop) -> None:
+    """Behind an escaped quote neither."""
+    text = b"[" * DEPTH_MAX + b'\\"' + b"{" * DEPTH_MAX
+    reply = await by_both_ways(shop, body=b'{"userId":1,"productId":1,"x":"' + text + b'"}')
+    assert reply.problem == "invalid"
 
 
 @pytest.mark.parametrize("case", INVALID)

@@ -17,6 +17,10 @@ QUERY_FIELDS_MAX = 32
 """Far more than any route knows; whoever sends more is refused before they are looked at."""
 VIOLATIONS_MAX = 20
 """A body of 4 KiB has room for hundreds of unknown names; a person reads the first few."""
+DEPTH_MAX = 64
+"""Brackets within brackets. No body has any inside its one pair; how many Python itself bears
+differs from version to version, and an answer must not."""
+_TEXT = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 _INTEGER = re.compile(r"-?[0-9]{1,20}", re.ASCII)
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}", re.ASCII)
 
@@ -57,13 +61,13 @@ def _quotes_explained(wire: BuyBody) -> int:
 
 def _one_object(body: bytes) -> dict[str, Any]:
     """Read exactly: one object, UTF-8, every key once. Raises ProblemRaised with what is wrong."""
+    if _is_deep(body):
+        _malformed("it is nested too deeply")
     try:
         # msgspec is the stricter reader of syntax, encoding and lone surrogates; the standard
         # library's is the one that shows duplicate keys.
         value = msgspec.json.decode(body)
         json.loads(body.decode(), object_pairs_hook=_each_key_once)
-    except RecursionError:
-        _malformed("it is nested too deeply")
     except UnicodeDecodeError:
         _malformed("it is not UTF-8")
     except msgspec.DecodeError as wrong:
@@ -73,6 +77,15 @@ def _one_object(body: bytes) -> dict[str, Any]:
     if type(value) is not dict:
         _malformed("it is another JSON value than an object")
     return value
+
+
+def _is_deep(body: bytes) -> bool:
+    depth = 0
+    for sign in _TEXT.sub(b"", body):
+        depth += (sign in b"[{") - (sign in b"]}")
+        if depth > DEPTH_MAX:
+            return True
+    return False
 
 
 def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
