@@ -79,8 +79,9 @@ def test_an_image_for_another_processor_is_built_under_an_emulator() -> None:
     """The Dockerfile runs programs of that processor: without one, "exec format error"."""
     for workflow in WORKFLOWS:
         for job in yaml.safe_load(workflow.read_text())["jobs"].values():
-            used = [step.get("uses", "").partition("@")[0] for step in job.get("steps", ())]
-            for step in job["steps"]:
+            steps = job.get("steps", ())
+            used = [step.get("uses", "").partition("@")[0] for step in steps]
+            for step in steps:
                 if "arm64" in step.get("with", {}).get("platforms", ""):
                     built = used.index(step["uses"].partition("@")[0])
                     assert "docker/setup-qemu-action" in used[:built]
