@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import attrs
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import NodeNotReadyError
 
 from flashsale_core.events import Channel, Message
 from flashsale_core.ports import EventBus
@@ -20,6 +22,7 @@ from flashsale_kafka.wire import CONTENT_TYPE_HEADER, message_of
 if TYPE_CHECKING:
     from tests.servers import Kafka
 
+FORMED_S_MAX = 10
 PARTITIONS = 3
 """Enough for order, turns and sharing; each costs the broker files."""
 
@@ -42,13 +45,24 @@ def config_for(url: str, **changes: Any) -> KafkaConfig:
 
 @asynccontextmanager
 async def kafka_admin(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
-    """Open an admin client of the test's own."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-    await admin.start()
+    """Open an admin client of the test's own, as soon as a thawed broker counts again."""
+    async with asyncio.timeout(FORMED_S_MAX):
+        while (admin := await _admin(bootstrap)) is None:  # noqa: ASYNC110 - brokers tell nobody
+            await asyncio.sleep(0.1)
     try:
         yield admin
     finally:
         await admin.close()
+
+
+async def _admin(bootstrap: str) -> AIOKafkaAdminClient | None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    with suppress(NodeNotReadyError):
+        if (await admin.describe_cluster())["controller_id"] >= 0:
+            return admin
+    await admin.close()
+    return None
 
 
 class KafkaWorld:

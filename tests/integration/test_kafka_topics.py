@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import itertools
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
 from aiokafka.admin import NewTopic
+from aiokafka.cluster import ClusterMetadata
 
 from flashsale_core.errors import Conflict, Unavailable, Why
 from flashsale_core.testing.plain_codec import PlainCodec
@@ -48,6 +50,22 @@ async def test_missing_topics_are_created_once(kafka_server: Kafka) -> None:
     assert await ensure_topics(config) == []
     async with open_kafka_bus(config, PlainCodec()) as bus:
         await bus.check()
+
+
+async def test_a_broker_that_does_not_count_yet_is_waited_for(
+    kafka_server: Kafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It answers, and names no broker: not even itself."""
+    take_over, told = ClusterMetadata.update_metadata, itertools.count()
+
+    def nobody_at_first(cluster: ClusterMetadata, metadata: Any) -> None:
+        if next(told) < 3:
+            metadata.brokers = []
+        take_over(cluster, metadata)
+
+    monkeypatch.setattr(ClusterMetadata, "update_metadata", nobody_at_first)
+    config = config_for(kafka_server.plaintext_url)
+    assert sorted(await ensure_topics(config)) == sorted(config.topics.values())
 
 
 async def test_a_missing_topic_fails_the_check_and_names_the_command(kafka_server: Kafka) -> None:

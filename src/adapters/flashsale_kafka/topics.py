@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import attrs
@@ -109,16 +109,43 @@ def differences(found: dict[str, TopicShape], wanted: TopicShape, config: KafkaC
 async def _admin(config: KafkaConfig) -> AsyncIterator[AIOKafkaAdminClient]:
     options = await connection_options(config)
     await knock(config, options)
-    admin = AIOKafkaAdminClient(
-        request_timeout_ms=config.connect_ms, **client_options(config, options)
-    )
+    async with AsyncExitStack() as stack:
+        try:
+            admin = await _informed(config, options)
+            stack.push_async_callback(admin.close)
+            yield admin
+        except DRIVER_ERRORS as exc:
+            raise translated(exc, "asking for the topics") from exc
+
+
+async def _informed(config: KafkaConfig, options: dict[str, Any]) -> AIOKafkaAdminClient:
+    """Start a client that was told of brokers and of their controller.
+
+    A broker that just began, or that hung until its controller gave it up, answers before it
+    counts; a client that met it then never learns better.
+    """
+    async with asyncio.timeout(config.connect_ms / 1_000):
+        while True:
+            admin = AIOKafkaAdminClient(
+                request_timeout_ms=config.connect_ms, **client_options(config, options)
+            )
+            try:
+                if await _knows_the_cluster(admin):
+                    return admin
+            except BaseException:
+                await admin.close()
+                raise
+            await admin.close()
+            await asyncio.sleep(SETTLE_S)
+
+
+async def _knows_the_cluster(admin: AIOKafkaAdminClient) -> bool:
+    await admin.start()
     try:
-        await admin.start()
-        yield admin
-    except DRIVER_ERRORS as exc:
-        raise translated(exc, "asking for the topics") from exc
-    finally:
-        await admin.close()
+        told = await admin.describe_cluster()
+    except kafka.NodeNotReadyError:
+        return False
+    return bool(told["controller_id"] >= 0)
 
 
 async def _wanted_shape(admin: AIOKafkaAdminClient, config: KafkaConfig) -> TopicShape:
