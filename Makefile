@@ -11,11 +11,12 @@ MAKEFLAGS += --no-print-directory
 PYTHON ?= python3
 VENV ?= .venv
 PORT ?= 8080
-# Two processes: more would only take the cores from the servers under test.
+# These compute: more would only share the two cores.
 TEST_PROCESSES ?= 2
-# These wait for servers more than half of their time.
+# Some of these wait a little: two would leave the cores idle for a third of the time.
+UNIT_PROCESSES ?= 3
+# These wait for servers, or for each other, more than half of their time.
 WAITING_PROCESSES ?= 4
-DRILL_PROCESSES ?= 3
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
@@ -68,7 +69,7 @@ test: ## install what is missing, say so, and run every test
 
 .PHONY: unit
 unit: $(VENV)/.installed-dev ## the tests that need no server
-	@$(BIN)/python -m pytest tests/unit -m "not model" -n $(TEST_PROCESSES) --dist worksteal
+	@$(BIN)/python -m pytest tests/unit -m "not model" -n $(UNIT_PROCESSES) --dist worksteal
 
 .PHONY: models
 models: $(VENV)/.installed-dev ## the short forms of the protocol's model and of the model test
@@ -87,12 +88,12 @@ antitests: $(VENV)/.installed-dev ## take each protective mechanism out of a cop
 	@$(BIN)/python -m tests.antitests
 
 .PHONY: antitests-short
-antitests-short: $(VENV)/.installed-dev ## the same, of a third of those whose tests need no server
+antitests-short: $(VENV)/.installed-dev ## the same, of a fifth of those whose tests need no server
 	@$(BIN)/python -m tests.antitests --short
 
 .PHONY: drills
 drills: $(VENV)/.installed-dev ## kill -9 at every point, dying servers, delays and errors, and the judge of it all
-	@$(BIN)/python -m pytest tests/faults --durations=8 -m "not long and not alone" -n $(DRILL_PROCESSES) --dist load
+	@$(BIN)/python -m pytest tests/faults --durations=8 -m "not long and not alone" -n $(WAITING_PROCESSES) --dist loadfile
 	@$(BIN)/python -m pytest tests/faults --durations=8 -m "alone and not long"
 
 .PHONY: faults

@@ -88,7 +88,7 @@ async def test_promises_are_kept_while_the_broker_is_away_and_after_a_kill(
     ("config", "said"),
     [
         ({"appendfsync": "everysec"}, "appendfsync is everysec, which may lose a second"),
-        ({"appendonly": "no"}, "appendonly is no"),
+        pytest.param({"appendonly": "no"}, "appendonly is no", marks=pytest.mark.long),
     ],
 )
 async def test_a_redis_that_may_forget_what_it_answered_is_refused_with_its_mend(

@@ -9,6 +9,7 @@ SLACK = 10
 """A busy machine fails no test; `make rebuild-speed` measures."""
 
 
+@pytest.mark.long
 @pytest.mark.timeout(180)
 async def test_a_hundred_thousand_purchases_are_loaded_in_seconds(
     postgres_server: Postgres, redis_server: Redis

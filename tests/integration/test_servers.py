@@ -246,7 +246,14 @@ def test_shared_servers_have_an_address(
     assert registry_server.url.endswith("/apis/ccompat/v7")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(signal.SIGINT, marks=pytest.mark.long),
+        pytest.param(signal.SIGTERM, marks=pytest.mark.long),
+        signal.SIGKILL,
+    ],
+)
 def test_no_process_is_left_when_the_run_ends(number: signal.Signals) -> None:
     """Guarantee: every process (RabbitMQ's epmd too) and folder is gone, however we end."""
     child = subprocess.Popen(

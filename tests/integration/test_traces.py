@@ -351,7 +351,9 @@ async def test_a_stopped_process_has_sent_its_last_spans(
     assert own(collector.spans(), purchase, words.sending).service == "last"
 
 
-@pytest.mark.parametrize("how", ["away", "silent", pytest.param("refuses", marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    "how", ["silent", *(pytest.param(one, marks=pytest.mark.long) for one in ("away", "refuses"))]
+)
 async def test_a_collector_that_is_away_harms_nobody(
     how: str,
     tmp_path: Path,
