@@ -9,7 +9,7 @@ from tests.antitests.mechanisms import ANTITESTS
 from tests.antitests.page import page
 
 SHORT_OF = 5
-"""The short form tries every fifth, in less than a minute of two cores; without it all are tried."""
+"""The short form tries every fifth, in less than a minute; without it all are tried."""
 
 
 def main() -> int:
