@@ -30,7 +30,7 @@ pytestmark = pytest.mark.timeout(600)
 SINGLE = Item("drill", units=2_000, share=1.0, users=900, per_user_limit=2, price_minor=100)
 
 
-@pytest.mark.parametrize("action", ["delay:300", "error"])
+@pytest.mark.parametrize("action", ["delay:200", "error"])
 async def test_delays_and_errors_at_every_point_of_one_process_lose_and_double_nothing(
     tmp_path: Path, action: str
 ) -> None:
@@ -38,7 +38,7 @@ async def test_delays_and_errors_at_every_point_of_one_process_lose_and_double_n
 
     Its sale is paid for, and its gate is lost again and again, as by a rebuild that died.
     """
-    often = f"{action}@{0.3 if action == 'delay:300' else 0.1}"
+    often = f"{action}@{0.3 if action == 'delay:200' else 0.1}"
     # The first to be loaded is the demo's sale, without which the process would not start.
     plan = ";".join(
         f"{point.site.name}={f'{action}@2' if point in IN_A_REBUILD else often}" for point in Point
