@@ -17,7 +17,10 @@ _PORT_MAX: Final = 65_535
 
 @attrs.frozen
 class UrlHost:
-    """One host of a URL, in lower case and without its brackets; "" where none is named."""
+    """One host of a URL as it is written, but for its brackets; "" where none is named.
+
+    It may be the percent-encoded folder of a socket, so that its case is kept.
+    """
 
     name: str
     port: int | None = None
@@ -76,4 +79,4 @@ def _host(text: str) -> UrlHost:
     if found is None or (port is not None and not 1 <= port <= _PORT_MAX):
         message = "must be a URL; a host or port of it is malformed"
         raise ValueError(message)
-    return UrlHost((found["ipv6"] or found["name"] or "").lower(), port)
+    return UrlHost(found["ipv6"] or found["name"], port)

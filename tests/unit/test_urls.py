@@ -2,23 +2,23 @@
 
 import pytest
 
-from flashsale_core.opening import BusNames
 from flashsale_core.operating import Verdict
 from flashsale_core.urls import UrlHost, url_parts
 from flashsale_otel.labels import Labels, labels_of
 from flashsale_sql.engines import Waits, postgresql_arguments
 from flashsale_sql.operating import SqlOperator
+from tests.unit.test_traces import NAMES
 
 HOSTS = "a:1,[::1]:2"
 """Python's own urlsplit refuses these from 3.11.4 on, and in Debian's 3.11.2."""
 
 
 def test_all_parts_are_told_still_encoded() -> None:
-    """Login to the last @, hosts in lower case, a fragment left out."""
+    """Login to the last @, hosts in their own case, a fragment left out."""
     parts = url_parts("x+y.z-1://ann:p%40s:s@A:1, [FE80::1] ,c/d/e%2F?f=g&h=/?i#j")
     assert (parts.scheme, parts.login, parts.password) == ("x+y.z-1", "ann:p%40s:s", "p%40s:s")
-    assert parts.hosts == (UrlHost("a", 1), UrlHost("fe80::1"), UrlHost("c"))
-    assert [str(host) for host in parts.hosts] == ["a:1", "[fe80::1]", "c"]
+    assert parts.hosts == (UrlHost("A", 1), UrlHost("FE80::1"), UrlHost("c"))
+    assert [str(host) for host in parts.hosts] == ["A:1", "[FE80::1]", "c"]
     assert (parts.path, parts.query) == ("/d/e%2F", "f=g&h=/?i")
 
 
@@ -52,17 +52,8 @@ def test_a_url_does_not_show_its_password() -> None:
 
 
 def _labels(gate: str, bus: str, database: str) -> Labels:
-    names = BusNames(
-        requests="requests",
-        accepted="accepted",
-        orders="orders",
-        dead_letters=None,
-        exchange="ex",
-        requests_group="g",
-        accepted_group="h",
-    )
     return labels_of(
-        gate_url=gate, bus_url=bus, database_url=database, payment_url=None, names=names
+        gate_url=gate, bus_url=bus, database_url=database, payment_url=None, names=NAMES
     )
 
 
@@ -96,6 +87,7 @@ def test_spans_name_the_one_server_without_brackets_and_login() -> None:
         (HOSTS, "postgresql://u:p%2Fw@/shop?host=a%3A1%2C%5B%3A%3A1%5D%3A2"),
         ("a:1,b:2", "postgresql://u:p%2Fw@a:1,b:2/shop?"),
         ("[::1]:2", "postgresql://u:p%2Fw@[::1]:2/shop?"),
+        ("%2Frun%2FPostgres", "postgresql://u:p%2Fw@%2Frun%2FPostgres/shop?"),
     ],
 )
 def test_the_driver_is_told_several_hosts_in_a_way_that_it_takes(hosts: str, dsn: str) -> None:

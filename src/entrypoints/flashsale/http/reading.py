@@ -80,6 +80,8 @@ def _one_object(body: bytes) -> dict[str, Any]:
 
 
 def _is_deep(body: bytes) -> bool:
+    if body.count(b"[") + body.count(b"{") <= DEPTH_MAX:
+        return False
     depth = 0
     for sign in _TEXT.sub(b"", body):
         depth += (sign in b"[{") - (sign in b"]}")
