@@ -277,6 +277,17 @@ def _left(told: list[list[str]]) -> list[int | str]:
     return [*processes_marked({mark for mark, _ in told}), *folders]
 
 
+def test_a_run_that_ends_ends_nobody_elses_servers() -> None:
+    """Not even those in whose mark its process id occurs, as a short one does by chance."""
+    with running_redis(ours=True) as server:
+        assert isinstance(server.runner, Daemon)
+        ours = server.runner._uuid.partition(":")[0]
+        ending = f"import os; from tests.servers import launch; os.getpid = lambda: {ours}"
+        subprocess.run([sys.executable, "-c", ending], check=True, cwd=ROOT)
+        time.sleep(0.1)
+        assert server.runner.running()
+
+
 async def _create_topic(server: Kafka, name: str) -> None:
     admin = AIOKafkaAdminClient(bootstrap_servers=server.plaintext_bootstrap)
     await admin.start()

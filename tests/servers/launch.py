@@ -28,7 +28,7 @@ from typing import IO, TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import attrs
-import mirakuru
+import mirakuru.base
 from mirakuru.exceptions import ProcessExitedWithError, ProcessFinishedWithError, TimeoutExpired
 
 from tests.servers import keeper
@@ -48,6 +48,9 @@ PORTS = range(18000, 32000)
 _our_ports: set[int] = set()
 _claims: int | None = None
 _one_at_a_time = threading.Lock()
+# At its end, mirakuru kills every process whose mark has our process id's digits anywhere in it,
+# other runs' servers with them. Ours are ended by `Daemon.stop`, or by the keeper.
+atexit.unregister(mirakuru.base.cleanup_subprocesses)
 
 # What was really used in this process, for the summary at the end of a test run.
 used: dict[str, str] = {}
