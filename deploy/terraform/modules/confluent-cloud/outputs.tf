@@ -1,18 +1,13 @@
 output "settings" {
   description = "What API and worker are to be set to; no secret is among it."
-  value = {
+  value = merge(module.names.settings, {
     FLASHSALE_BUS_URL                 = "kafka://${trimprefix(data.confluent_kafka_cluster.this.bootstrap_endpoint, "SASL_SSL://")}"
     FLASHSALE_KAFKA_SECURITY_PROTOCOL = "SASL_SSL"
     FLASHSALE_KAFKA_SASL_MECHANISM    = "PLAIN"
     FLASHSALE_PARTITIONS              = tostring(var.partitions)
-    FLASHSALE_REQUESTS_TOPIC          = confluent_kafka_topic.all[module.names.channels.requests].topic_name
-    FLASHSALE_ACCEPTED_TOPIC          = confluent_kafka_topic.all[module.names.channels.accepted].topic_name
-    FLASHSALE_ORDERS_TOPIC            = confluent_kafka_topic.all[module.names.channels.orders].topic_name
-    FLASHSALE_DEAD_LETTER_TOPIC       = confluent_kafka_topic.all[module.names.channels.dead_letters].topic_name
-    FLASHSALE_CONSUMER_GROUP          = module.names.groups.requests
-    FLASHSALE_ACCEPTED_GROUP          = module.names.groups.accepted
     FLASHSALE_SCHEMA_REGISTRY_URL     = data.confluent_schema_registry_cluster.this.rest_endpoint
-  }
+  })
+  depends_on = [confluent_kafka_topic.all]
 }
 
 output "bootstrap_servers" {
@@ -24,7 +19,7 @@ output "secrets" {
   description = "The same for each process: logins of broker and registry. Put them where its Secret comes from."
   sensitive   = true
   value = {
-    for who, role in { operator      = "writer", api = "reader", worker = "reader" } : who => {
+    for who, role in { "operator" : "writer", "api" : "reader", "worker" : "reader" } : who => {
       FLASHSALE_KAFKA_USERNAME       = confluent_api_key.all[who].id
       FLASHSALE_KAFKA_PASSWORD       = confluent_api_key.all[who].secret
       FLASHSALE_SCHEMA_REGISTRY_AUTH = "${confluent_api_key.schemas[role].id}:${confluent_api_key.schemas[role].secret}"

@@ -32,14 +32,9 @@ variable "partitions" {
 }
 
 variable "retention_days" {
-  description = "How long a message is kept; at least 14, so that nothing accepted expires while workers are away."
+  description = "How long a message is kept; by default 14 days, and no less."
   type        = number
-  default     = 14
-
-  validation {
-    condition     = var.retention_days >= 14
-    error_message = "The engine asks for 14 days or more."
-  }
+  default     = null
 }
 
 variable "prefix" {

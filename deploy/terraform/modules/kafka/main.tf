@@ -11,8 +11,8 @@ module "names" {
 
 locals {
   others = flatten([for other in var.principals.others : [
-    { who = other, kind = "Topic", name = module.names.channels.requests, pattern = "Literal", operation = "Write" },
-    { who = other, kind = "Topic", name = module.names.channels.orders, pattern = "Literal", operation = "Read" },
+    { who = other, kind = "Topic", name = module.names.settings.FLASHSALE_REQUESTS_TOPIC, pattern = "Literal", operation = "Write" },
+    { who = other, kind = "Topic", name = module.names.settings.FLASHSALE_ORDERS_TOPIC, pattern = "Literal", operation = "Read" },
     { who = other, kind = "Group", name = other, pattern = "Literal", operation = "Read" },
   ]])
   # Distinct: two of them may be one user.

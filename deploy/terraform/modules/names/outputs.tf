@@ -1,18 +1,12 @@
-output "channels" {
-  description = "The topics' names, by what they carry."
+output "settings" {
+  description = "The names of topics and consumer groups, as the application is set to them."
   value = {
-    requests     = local.requests
-    accepted     = local.accepted
-    orders       = local.orders
-    dead_letters = local.dead_letters
-  }
-}
-
-output "groups" {
-  description = "The consumer groups' names, by what they read."
-  value = {
-    requests = local.requests_group
-    accepted = local.accepted_group
+    FLASHSALE_REQUESTS_TOPIC    = local.requests
+    FLASHSALE_ACCEPTED_TOPIC    = local.accepted
+    FLASHSALE_ORDERS_TOPIC      = local.orders
+    FLASHSALE_DEAD_LETTER_TOPIC = local.dead_letters
+    FLASHSALE_CONSUMER_GROUP    = local.requests_group
+    FLASHSALE_ACCEPTED_GROUP    = local.accepted_group
   }
 }
 

@@ -2,6 +2,7 @@ variable "retention_days" {
   description = "How long a message is kept; at least 14, so that nothing accepted expires while workers are away."
   type        = number
   default     = 14
+  nullable    = false # null is the default, so that it stands here alone
 
   validation {
     condition     = var.retention_days >= 14
@@ -10,7 +11,7 @@ variable "retention_days" {
 }
 
 variable "schemas_folder" {
-  description = "Where the .avsc files are; null means this repository's."
+  description = "Where the .avsc files are; by default this repository's."
   type        = string
   default     = null
 }
