@@ -93,7 +93,7 @@ antitests-short: $(VENV)/.installed-dev ## the same, of a fifth of those whose t
 
 .PHONY: drills
 drills: $(VENV)/.installed-dev ## kill -9 at every point, dying servers, delays and errors, and the judge of it all
-	@$(BIN)/python -m pytest tests/faults --durations=8 -m "not long and not alone" -n $(WAITING_PROCESSES) --dist loadfile
+	@$(BIN)/python -m pytest tests/faults --durations=8 -m "not long and not alone" -n $(WAITING_PROCESSES) --dist loadgroup
 	@$(BIN)/python -m pytest tests/faults --durations=8 -m "alone and not long"
 
 .PHONY: faults
