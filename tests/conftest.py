@@ -11,6 +11,7 @@ import fnmatch
 import logging
 import os
 import shutil
+import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -102,14 +103,17 @@ def pytest_configure(config: pytest.Config) -> None:
     """Choose the place where the processes of a run meet, and record what they do."""
     if not hasattr(config, "workerinput"):
         os.environ[MEETING_PLACE] = str(launch.private_folder("shared"))
-    config.stash[shared_servers] = SharedServers(Path(os.environ[MEETING_PLACE]))
+    servers = config.stash[shared_servers] = SharedServers(Path(os.environ[MEETING_PLACE]))
+    if not hasattr(config, "workerinput"):
+        servers.begin()
     config.pluginmanager.register(RunRecord(), "flashsale-run-record")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Stop our servers here and not in a fixture: waiting for the others is no test's time."""
-    config.stash[shared_servers].close()
+    """Stop the run's servers, and tell which of them did not live to its end."""
     if not hasattr(config, "workerinput"):
+        for died in config.stash[shared_servers].end():
+            sys.stderr.write(f"{died}\n")
         shutil.rmtree(os.environ.pop(MEETING_PLACE), ignore_errors=True)
 
 

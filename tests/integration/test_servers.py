@@ -31,6 +31,7 @@ from tests.servers import (
     Redis,
     Registry,
     ServerNotOurs,
+    launch,
     running_kafka,
     running_postgres,
     running_rabbitmq,
@@ -39,6 +40,7 @@ from tests.servers import (
 )
 from tests.servers.keeper import processes_marked
 from tests.servers.launch import Daemon, free_port
+from tests.servers.shared import SharedServers
 
 ROOT = Path(__file__).parents[2]
 GONE_S_MAX = 10
@@ -275,6 +277,73 @@ def _left(told: list[list[str]]) -> list[int | str]:
     """Return the processes and folders that are still there."""
     folders = [folder for _, folder in told if Path(folder).exists()]
     return [*processes_marked({mark for mark, _ in told}), *folders]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SharedServers]:
+    """A run of the tests inside this one, with servers of its own."""
+    monkeypatch.delenv("FLASHSALE_TEST_REDIS_URL", raising=False)
+    shared = SharedServers(tmp_path)
+    shared.begin()
+    yield shared
+    shared.end()
+
+
+ASKS = """
+import sys, time
+from pathlib import Path
+from tests.servers.shared import SharedServers
+run = SharedServers(Path(sys.argv[1]))
+if "begins" in sys.argv:
+    run.begin()
+print(run.get("redis").port, flush=True)
+if "begins" in sys.argv:
+    time.sleep(60)
+"""
+
+
+def test_a_shared_server_outlives_who_asked_first_and_ends_with_the_run(
+    run: SharedServers, tmp_path: Path
+) -> None:
+    """Guarantee: a process of the run that has no work left takes no server with it."""
+    asking = [sys.executable, "-c", ASKS, str(tmp_path)]
+    asked = subprocess.run(asking, check=True, cwd=ROOT, capture_output=True, text=True)
+    assert run.get("redis").port == int(asked.stdout)
+    assert _answers(int(asked.stdout))
+    assert run.end() == []
+    assert not _answers(int(asked.stdout))
+
+
+def test_a_shared_server_that_did_not_last_is_told_with_its_last_words(run: SharedServers) -> None:
+    """Guarantee: whoever reads why a hundred tests were refused finds the one reason."""
+    port = run.get("redis").port
+    with launch.connection(port) as peer:
+        peer.sendall(b"SHUTDOWN NOSAVE\r\n")
+        assert launch.receive(peer, 1) == b""
+    [told] = run.end()
+    assert told.startswith(f"redis at redis://127.0.0.1:{port}/0 did not answer any more")
+    assert "User requested shutdown" in told
+
+
+def test_shared_servers_end_with_a_run_that_was_killed(tmp_path: Path) -> None:
+    """Guarantee: kill -9 of the run leaves no server behind."""
+    asking = [sys.executable, "-c", ASKS, str(tmp_path), "begins"]
+    with subprocess.Popen(asking, cwd=ROOT, stdout=subprocess.PIPE, text=True) as killed:
+        assert killed.stdout is not None
+        port = int(killed.stdout.readline())
+        assert _answers(port)
+        killed.kill()
+    end = time.monotonic() + GONE_S_MAX
+    while _answers(port) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not _answers(port)
+
+
+def _answers(port: int) -> bool:
+    try:
+        return launch.answers(port, b"PING\r\n", b"+PONG")
+    except OSError:
+        return False
 
 
 def test_a_run_that_ends_ends_nobody_elses_servers() -> None:
