@@ -333,10 +333,7 @@ def test_shared_servers_end_with_a_run_that_was_killed(tmp_path: Path) -> None:
         port = int(killed.stdout.readline())
         assert _answers(port)
         killed.kill()
-    end = time.monotonic() + GONE_S_MAX
-    while _answers(port) and time.monotonic() < end:
-        time.sleep(0.05)
-    assert not _answers(port)
+    launch.wait_until(lambda: not _answers(port), "the end of Redis", GONE_S_MAX)
 
 
 def _answers(port: int) -> bool:
